@@ -1,0 +1,23 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/tensor.h"
+
+namespace engram {
+
+// Number of CUDA devices that this process sees; 0 in a build without CUDA.
+int num_cuda_devices();
+
+// A stream on the device. On CUDA `index` chooses the card, which becomes the current one of the calling thread.
+Stream make_stream(Device device, int index = 0);
+
+// Waits until all work queued on the stream is done, and throws Error if any of it failed.
+void synchronize(Stream& stream);
+
+// Copies from's bytes to `to`, between any two memories; sizes must match. Asynchronous on CUDA.
+void copy(Stream& stream, const Tensor& from, const Tensor& to);
+
+// Sets every byte to 0.
+void zero(Stream& stream, const Tensor& tensor);
+
+}  // namespace engram
