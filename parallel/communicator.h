@@ -1,0 +1,81 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/core/stream.h"
+#include "kernels/core/tensor.h"
+
+namespace engram {
+
+// A transfer that was issued; wait() finishes it. Must be waited for before it is destroyed, unless an exception is
+// on its way. Until then neither its source nor its destination may be touched.
+class [[nodiscard]] Pending {
+ public:
+  Pending() = default;
+  explicit Pending(std::function<void()> finish) : finish_(std::move(finish)) {}
+  Pending(Pending&& other) noexcept : finish_(std::exchange(other.finish_, nullptr)) {}
+  Pending& operator=(Pending&& other) noexcept {
+    assert(!finish_);  // overwriting a transfer in flight
+    finish_ = std::exchange(other.finish_, nullptr);
+    return *this;
+  }
+  ~Pending();
+
+  void wait() {
+    if (auto finish = std::exchange(finish_, nullptr)) finish();
+  }
+
+ private:
+  std::function<void()> finish_;
+};
+
+// The ranks of one group and their collectives. Every rank of the group makes the same calls in the same order, and
+// waits for them in the same order; sizes, dtypes and counts are checked on both sides, and a disagreement throws the
+// same kind of Error on every rank. A rank that throws ends the others with PeerFailed.
+//
+// Sums are folded in rank order, ((r0 + r1) + r2) + ..., in the dtype of the tensor: the same bits on every back end.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // The group of all ranks that give the same color, in the order of their ranks here.
+  virtual std::unique_ptr<Communicator> split(int color) = 0;
+
+  // Returns when every rank has called it.
+  virtual void barrier() = 0;
+
+  // data of rank `root` to every rank.
+  virtual Pending broadcast(Stream& stream, const Tensor& data, int root) = 0;
+
+  // all = the `mine` of every rank, one after the other: all.numel() = size() * mine.numel(). mine may lie in all.
+  virtual Pending all_gather(Stream& stream, const Tensor& mine, const Tensor& all) = 0;
+
+  // mine = part rank() of the sum of every rank's `all`: all.numel() = size() * mine.numel(). mine may lie in all.
+  virtual Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) = 0;
+
+  // send [sum(send_counts), ...] and recv [sum(recv_counts), ...] hold rows of one size, ordered by peer. Rows for
+  // peer p become rows of recv from this rank at p; recv_counts[p] must be what p sends.
+  virtual Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts,
+                                  const Tensor& recv, std::span<const int64_t> recv_counts) = 0;
+};
+
+// Built on the calls above, for small host data; every rank gets the same bits. T is int64_t, float or double.
+template <class T> void all_reduce_sum(Communicator& group, std::span<T> values);
+template <class T> void all_reduce_max(Communicator& group, std::span<T> values);
+
+// One row of counts to each peer: result[p] is what p gave for this rank.
+std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_t> counts);
+
+// Every rank says what is wrong with its own input, or "" for nothing. If any rank found something, all ranks throw:
+// those that did their own Error, the others PeerFailed with the first rank's words.
+void vote(Communicator& group, const std::string& problem);
+
+}  // namespace engram
