@@ -1,0 +1,66 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "kernels/core/tensor.h"
+#include "parallel/reused_buffer.h"
+
+namespace engram {
+
+// What one rank asked for and moved under one plan. "Sent" and "received" count other ranks only.
+struct RowStats {
+  int64_t requests = 0;    // rows asked for, duplicates included, masked positions not
+  int64_t masked = 0;      // positions that asked for none
+  int64_t unique = 0;      // distinct rows among the requests; the group's sum equals that of `served`
+  int64_t served = 0;      // rows that all ranks, this one included, ask of this one
+  int64_t own_unique = 0;  // distinct rows among these
+  int64_t rows_sent = 0;   // by fetches and gradient returns
+  int64_t rows_received = 0;
+  int64_t bytes_sent = 0;  // headers, slots, rows and gradients
+  int64_t bytes_received = 0;
+
+  // Share of the requests that deduplication saved.
+  double duplicate_rate() const {
+    return requests == 0 ? 0.0 : 1.0 - static_cast<double>(unique) / static_cast<double>(requests);
+  }
+};
+
+// Who needs which rows in one step: made by RowExchange::plan, which fills it anew each time and keeps its memory.
+// The tensors of a plan live until it is planned again.
+class RowPlan {
+ public:
+  int64_t num_requests() const { return inverse_.empty() ? 0 : inverse_.size(0); }  // n
+  int64_t num_unique() const { return stats_.unique; }                              // u
+  int64_t num_served() const { return stats_.served; }                              // v
+  int64_t num_own_unique() const { return stats_.own_unique; }                      // m
+
+  // [n] int64: the place of request i among the unique rows, -1 where it is masked.
+  const Tensor& inverse() const { return inverse_; }
+  // Unique rows that each peer holds: the unique rows are ordered by (owner, slot). One count per rank.
+  std::span<const int64_t> send_counts() const { return send_counts_; }
+  // [u] int64: their slots at their owners.
+  const Tensor& slots() const { return slots_; }
+  // Rows that each peer asks of this rank. One count per rank.
+  std::span<const int64_t> request_counts() const { return request_counts_; }
+  // [v] int64: the slots they ask for, by peer, strictly ascending within a peer.
+  const Tensor& request_slots() const { return request_slots_; }
+  // [m] int64: the distinct slots among these, ascending; and [v] int64: the place of each request among them.
+  const Tensor& own_slots() const { return own_slots_; }
+  const Tensor& own_inverse() const { return own_inverse_; }
+
+  const RowStats& stats() const { return stats_; }
+
+ private:
+  friend class RowExchange;
+
+  RowStats stats_;
+  std::vector<int64_t> send_counts_, request_counts_;
+  Tensor inverse_, slots_, request_slots_, own_slots_, own_inverse_;
+
+  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_, count_memory_;
+  ReusedBuffer request_memory_, own_unique_memory_, own_inverse_memory_;
+  ReusedBuffer served_rows_memory_, rows_memory_, served_gradients_memory_, gradients_memory_;
+};
+
+}  // namespace engram
