@@ -1,0 +1,177 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "model/fields.h"
+
+// The configuration of a model. Layers are counted from zero everywhere. validate() beside each struct returns every
+// broken rule (ranges and combinations), with keys relative to that struct.
+namespace engram {
+
+enum class AttentionKind { kGqa, kMla };
+constexpr auto enum_names(AttentionKind) { return std::array<std::string_view, 2>{"gqa", "mla"}; }
+
+// Segments that n-gram hashing never crosses (spec: blocked look-back).
+enum class NgramBoundary { kDocument, kSequence };
+constexpr auto enum_names(NgramBoundary) { return std::array<std::string_view, 2>{"document", "sequence"}; }
+
+// u = sgn(s) sqrt(max(|s|, 1e-6)) or u = s; the gate is sigmoid(u).
+enum class GateKind { kSignedSqrt, kPlain };
+constexpr auto enum_names(GateKind) { return std::array<std::string_view, 2>{"signed_sqrt", "plain"}; }
+
+// sgn(+-0): 0, or the sign bit.
+enum class GateSign { kSign, kCopysign };
+constexpr auto enum_names(GateSign) { return std::array<std::string_view, 2>{"sign", "copysign"}; }
+
+enum class ConnectionKind { kResidual, kMhc };
+constexpr auto enum_names(ConnectionKind) { return std::array<std::string_view, 2>{"residual", "mhc"}; }
+
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::kGqa;  // mla is for accounting alone
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;  // divides num_heads; equal to it for mla
+  int64_t head_dim = 0;      // per head, even; mla: the part without RoPE
+  double rope_theta = 10000.0;
+  bool qk_norm = false;
+  int64_t kv_rank = 512;         // mla
+  int64_t rope_head_dim = 64;    // mla
+  int64_t value_head_dim = 128;  // mla
+};
+ConfigProblems validate(const AttentionConfig& config);
+
+// Experts of the layers from ModelConfig::num_dense_layers on. num_experts = 0: every layer is dense.
+struct MoeConfig {
+  int64_t num_experts = 0;
+  int64_t top_k = 2;
+  int64_t num_shared_experts = 0;
+  int64_t expert_hidden = 0;  // SwiGLU width of one expert, shared ones too
+  double route_scale = 1.0;
+  double bias_update_rate = 0.001;
+};
+ConfigProblems validate(const MoeConfig& config);
+
+// Hashed n-gram memory. `layers` empty = off.
+struct EngramConfig {
+  std::vector<int64_t> layers;         // strictly ascending
+  std::vector<int64_t> orders{2, 3};   // 2, 3, .., N
+  int64_t heads = 8;                   // hash heads per order
+  int64_t memory_dim = 0;              // width of the whole concatenation over orders and heads
+  std::vector<int64_t> rows_per_head;  // base sizes (the next primes are taken): one, or one per order
+  int64_t base_seed = 0;
+  NgramBoundary boundary = NgramBoundary::kDocument;
+  GateKind gate = GateKind::kSignedSqrt;
+  GateSign gate_sign = GateSign::kSign;
+  bool conv = false;
+  bool conv_reset = true;  // the convolution restarts where hashing does
+  double eps = 1e-6;       // of the norms of query and key; 1e-20 in released models
+  double conv_eps = 1e-5;
+  double table_init_std = 0.02;
+  int64_t pad_token = 0;  // raw token id that fills blocked slots
+
+  bool enabled() const { return !layers.empty(); }
+  int64_t max_order() const { return orders.empty() ? 0 : orders.back(); }
+  int64_t num_columns() const { return static_cast<int64_t>(orders.size()) * heads; }
+  int64_t row_width() const { return memory_dim / num_columns(); }
+  // Base size for the order with index `order_idx` in `orders`.
+  int64_t base_rows(int64_t order_idx) const {
+    return rows_per_head.size() == 1 ? rows_per_head[0] : rows_per_head.at(static_cast<size_t>(order_idx));
+  }
+};
+ConfigProblems validate(const EngramConfig& config);
+
+struct ConnectionsConfig {
+  ConnectionKind kind = ConnectionKind::kResidual;  // mhc is for accounting alone
+  int64_t streams = 1;
+};
+ConfigProblems validate(const ConnectionsConfig& config);
+
+struct ModelConfig {
+  int64_t vocab_size = 0;
+  int64_t hidden = 0;
+  int64_t num_layers = 0;
+  int64_t num_dense_layers = 1;  // leading layers without experts; has no effect where moe.num_experts is 0
+  int64_t ffn_hidden = 0;        // SwiGLU width of dense layers
+  bool tie_embeddings = false;
+  double norm_eps = 1e-6;
+  double init_std = 0.02;
+  AttentionConfig attention;
+  MoeConfig moe;
+  EngramConfig engram;
+  ConnectionsConfig connections;
+
+  bool is_moe_layer(int64_t layer) const { return moe.num_experts > 0 && layer >= num_dense_layers; }
+  bool has_dense_layers() const { return moe.num_experts == 0 || num_dense_layers > 0; }
+};
+ConfigProblems validate(const ModelConfig& config);
+
+// What accounting knows but no module computes (mla, mhc, several streams), by name; empty = trainable.
+ConfigProblems unsupported_for_training(const ModelConfig& config);
+
+template <class Visitor>
+void visit_fields(AttentionConfig& c, Visitor&& field) {
+  field("kind", c.kind, "grouped-query attention; mla is known to `estimate` only");
+  field("num_heads", c.num_heads, required({1, 65536}), "query heads");
+  field("num_kv_heads", c.num_kv_heads, required({1, 65536}), "key and value heads; divides num_heads");
+  field("head_dim", c.head_dim, required({1, 65536}), "width of a head; even (mla: its part without RoPE)");
+  field("rope_theta", c.rope_theta, Range{1, 1e12}, "base of the rotary frequencies");
+  field("qk_norm", c.qk_norm, "RMSNorm on each query and key head");
+  field("kv_rank", c.kv_rank, Range{1, 65536}, "mla: width of the compressed keys and values");
+  field("rope_head_dim", c.rope_head_dim, Range{1, 65536}, "mla: width of the rotary part of a head");
+  field("value_head_dim", c.value_head_dim, Range{1, 65536}, "mla: width of a value head");
+}
+
+template <class Visitor>
+void visit_fields(MoeConfig& c, Visitor&& field) {
+  field("num_experts", c.num_experts, Range{0, 1e6}, "routed experts per layer; 0 = dense model");
+  field("top_k", c.top_k, Range{1, 1e4}, "routed experts a token goes to");
+  field("num_shared_experts", c.num_shared_experts, Range{0, 1e4}, "experts every token goes to");
+  field("expert_hidden", c.expert_hidden, Range{0, 1e7}, "SwiGLU width of one expert");
+  field("route_scale", c.route_scale, Range{0, 1e3}, "factor on the normalised routing weights");
+  field("bias_update_rate", c.bias_update_rate, Range{0, 1}, "step of the balancing bias; 0 = no balancing");
+}
+
+template <class Visitor>
+void visit_fields(EngramConfig& c, Visitor&& field) {
+  field("layers", c.layers, Range{0, 1e5}, "zero-based layers with memory, ascending; [] = none");
+  field("orders", c.orders, Range{2, 16}, "n-gram lengths: 2, 3, .. without a gap");
+  field("heads", c.heads, Range{1, 1024}, "hash heads per order");
+  field("memory_dim", c.memory_dim, Range{0, 1e6}, "width of all rows of a token; a multiple of orders x heads");
+  field("rows_per_head", c.rows_per_head, Range{2, 1e12}, "base rows of a head: one, or one per order");
+  field("base_seed", c.base_seed, Range{0, kAnyCount}, "seed of the hash multipliers");
+  field("boundary", c.boundary, "where n-grams stop looking back");
+  field("gate", c.gate, "sigmoid of the signed square root of the score, or of the score");
+  field("gate_sign", c.gate_sign, "sign of a zero score: 0, or its sign bit");
+  field("conv", c.conv, "short convolution after the gate");
+  field("conv_reset", c.conv_reset, "the convolution stops where n-grams do");
+  field("eps", c.eps, Range{0, 1}, "epsilon of the query and key norms");
+  field("conv_eps", c.conv_eps, Range{0, 1}, "epsilon of the convolution's norm");
+  field("table_init_std", c.table_init_std, Range{0, 10}, "deviation of the initial table values");
+  field("pad_token", c.pad_token, Range{0, 1e9}, "raw token id that fills missing history");
+}
+
+template <class Visitor>
+void visit_fields(ConnectionsConfig& c, Visitor&& field) {
+  field("kind", c.kind, "plain residual; mhc is known to `estimate` only");
+  field("streams", c.streams, Range{1, 64}, "residual streams; 1 for the plain residual");
+}
+
+template <class Visitor>
+void visit_fields(ModelConfig& c, Visitor&& field) {
+  field("vocab_size", c.vocab_size, required({1, 1073741823}), "tokens of the tokenizer");
+  field("hidden", c.hidden, required({1, 1e6}), "model width");
+  field("num_layers", c.num_layers, required({1, 1e5}), "blocks");
+  field("num_dense_layers", c.num_dense_layers, Range{0, 1e5}, "leading layers without experts");
+  field("ffn_hidden", c.ffn_hidden, Range{0, 1e7}, "SwiGLU width of dense layers");
+  field("tie_embeddings", c.tie_embeddings, "the head shares the embedding's weight");
+  field("norm_eps", c.norm_eps, Range{0, 1}, "epsilon of the RMSNorms");
+  field("init_std", c.init_std, Range{0, 10}, "deviation of the initial weights");
+  field("attention", c.attention, "attention of every layer");
+  field("moe", c.moe, "experts of the layers after the dense ones");
+  field("engram", c.engram, "hashed n-gram memory");
+  field("connections", c.connections, "how blocks join the residual stream");
+}
+
+}  // namespace engram
