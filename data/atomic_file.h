@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace engram {
+
+// A file that appears under its name complete and durable, or not at all: it is written under a temporary name in the
+// same directory, then synced, renamed, and the directory synced. Until publish() a file of that name stays as it was.
+// All functions here throw Error with path, call and the system's reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  // Removes the temporary file where publish() was not reached.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  // Where to write; the caller creates the file and closes it before publish().
+  const std::string& temporary_path() const { return temporary_path_; }
+  void publish();
+
+ private:
+  std::string path_, temporary_path_;
+  bool published_ = false;
+};
+
+// The whole of `path` becomes `contents`, as AtomicFile does it.
+void write_file_atomically(const std::string& path, std::string_view contents);
+
+// Flushes a file's contents, or a directory's entries, to the device.
+void sync_file(const std::string& path);
+void sync_directory(const std::string& path);
+
+// XXH3-128 as 32 hexadecimal digits, of memory or of a whole file.
+std::string digest_of(std::span<const std::byte> bytes);
+std::string digest_of_file(const std::string& path);
+
+// Throws Error unless the file system of `directory` has `num_bytes` left for this user.
+void check_free_space(const std::string& directory, int64_t num_bytes);
+
+}  // namespace engram

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "data/token_store.h"
+
+namespace engram {
+
+// Some consecutive samples of the global order. Every row is `history` tokens that precede the window, the seq_len
+// tokens of the window, and the one after it (the last target):
+//   inputs are columns [history, history + seq_len), their targets the same columns plus one.
+struct Batch {
+  int64_t first_sample = 0, num_samples = 0;
+  int64_t history = 0, seq_len = 0;
+  int64_t position_offset = 0;  // position in its sequence of column `history`
+  std::vector<int32_t> tokens;  // [num_samples, history + seq_len + 1]; 0 before the store's first token
+  std::vector<uint8_t> starts;  // same shape; 1 where a document starts
+
+  int64_t row_length() const { return history + seq_len + 1; }
+};
+
+enum class SampleOrder : uint8_t {
+  kShuffled,    // a new keyed permutation of the windows in every epoch
+  kSequential,  // windows as they lie in the store; for validation
+};
+
+struct BatchLoaderOptions {
+  int64_t seq_len = 0;
+  int64_t history = 0;  // longest n-gram minus one
+  uint64_t seed = 0;
+  SampleOrder order = SampleOrder::kShuffled;
+};
+
+// Cuts the store into fixed windows of seq_len tokens and serves them in an order that is a pure function of (seed,
+// global sample index): sample i of epoch i / num_windows. Its whole state is the index the caller asks for, so the
+// order is the same at any number of ranks and after any restart. Tokens past the last whole window are not used.
+class BatchLoader {
+ public:
+  // The store must outlive the loader. Throws Error where it is too small for one window.
+  BatchLoader(const TokenStore& store, const BatchLoaderOptions& options);
+
+  int64_t num_windows() const { return num_windows_; }
+  // Window of the store that sample `sample` reads.
+  int64_t window_of(int64_t sample) const;
+  // Samples [first_sample, first_sample + num_samples).
+  Batch load(int64_t first_sample, int64_t num_samples) const;
+
+ private:
+  const TokenStore& store_;
+  BatchLoaderOptions options_;
+  int64_t num_windows_;
+};
+
+}  // namespace engram

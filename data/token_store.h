@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace engram {
+
+// What a token store says about itself.
+struct TokenStoreHeader {
+  std::string tokenizer_digest;  // of the tokenizer that made the ids
+  int64_t vocab_size = 0;        // ids are in [0, vocab_size)
+  int64_t eos_id = 0;            // ends every document
+  int64_t num_tokens = 0;
+  int64_t num_documents = 0;
+};
+
+// Writes a store: an HDF5 file of
+//   /tokens         [num_tokens]         uint16 where vocab_size <= 65536, else uint32; documents one after the other
+//   /doc_offsets    [num_documents + 1]  uint64; document i is tokens [doc_offsets[i], doc_offsets[i + 1])
+//   /block_digests  [ceil(num_tokens / 2^19)]  uint64; XXH3-64 of each block of 2^19 tokens, which is also a chunk
+// and attributes: format, format_version, the header's fields, and digest, the XXH3-128 of all header fields, offsets
+// and block digests. The file appears under its name only when finish() succeeds. Equal contents give equal bytes.
+class TokenStoreWriter {
+ public:
+  // The counts in the header are what append() calls must add up to.
+  TokenStoreWriter(const std::string& path, TokenStoreHeader header);
+  ~TokenStoreWriter();
+
+  // One document, its end-of-document id included. Throws Error for an id outside the vocabulary.
+  void append(std::span<const int32_t> document);
+  // Returns the digest.
+  std::string finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// A store held in memory, checked completely when it is opened. Immutable, so that threads may share it.
+class TokenStore {
+ public:
+  // Throws Error where the file is no token store, of another version, truncated, altered, or holds an id outside its
+  // vocabulary.
+  static TokenStore open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const TokenStoreHeader& header() const { return header_; }
+  int64_t num_tokens() const { return header_.num_tokens; }
+  int64_t num_documents() const { return header_.num_documents; }
+  // Identifies header and contents; a run that resumes compares it.
+  const std::string& digest() const { return digest_; }
+  // num_documents + 1 positions; the last is num_tokens.
+  std::span<const uint64_t> doc_offsets() const { return doc_offsets_; }
+
+  // Throws Error unless the store was made by this tokenizer.
+  void check_tokenizer(const std::string& tokenizer_digest, int64_t vocab_size) const;
+
+  // Tokens [first, first + out.size()), and 1 in starts where a document starts, else 0.
+  void read(int64_t first, std::span<int32_t> tokens, std::span<uint8_t> starts) const;
+
+ private:
+  TokenStore() = default;
+
+  std::string path_, digest_;
+  TokenStoreHeader header_;
+  std::variant<std::vector<uint16_t>, std::vector<uint32_t>> tokens_;
+  std::vector<uint64_t> doc_offsets_;
+};
+
+}  // namespace engram
