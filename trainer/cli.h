@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+// The command line, parsed into plain structs. What the commands do is elsewhere.
+namespace engram {
+
+struct TrainCommand {
+  std::string config;
+  std::vector<std::string> sets;  // "path=value", in order
+  bool dry_run = false;
+};
+
+struct EvalCommand {
+  std::string checkpoint;
+  std::string data;       // token store; empty = the run's data.validation
+  int64_t samples = 0;    // sequences; 0 = the whole store
+  std::string tokenizer;  // empty = the run's data.tokenizer
+};
+
+struct GenerateCommand {
+  std::string checkpoint;
+  std::string prompt;
+  int64_t tokens = 100;
+  double temperature = 0.8;  // 0 = the most likely token
+  double top_p = 0.95;
+  int64_t seed = 0;
+  std::string tokenizer;  // empty = the run's data.tokenizer
+};
+
+struct EstimateCommand {
+  std::string config;
+  std::vector<std::string> sets;
+  int64_t ranks = 1;
+};
+
+struct DataBuildCommand {
+  std::vector<std::string> inputs;  // .txt, .jsonl
+  std::string tokenizer;
+  std::string output;
+  int64_t seed = 0;
+  std::string text_field = "text";
+  bool skip_bad = false;  // --on-error skip; otherwise the first bad record ends the build
+  double holdout = 0;     // share of documents that goes to the validation store
+};
+
+struct BenchStepCommand {
+  std::string config;
+  std::vector<std::string> sets;
+  int64_t steps = 10;
+  int64_t warmup = 2;
+};
+
+struct ConfigPrintCommand {
+  std::string config;
+  std::vector<std::string> sets;
+};
+
+struct ConfigExplainCommand {
+  std::string key;
+};
+
+// Asked for by --help or --version: print it and end with success.
+struct ShowText {
+  std::string text;
+};
+
+using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
+                             BenchStepCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+
+// `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
+// nearest verb or option.
+Command parse_command_line(const std::vector<std::string>& arguments);
+
+}  // namespace engram

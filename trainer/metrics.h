@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace engram {
+
+inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+
+// One optimizer step, as every record of it shows it. NaN = does not apply (written as null, an empty cell).
+struct StepMetrics {
+  int64_t step = 0;            // counted from 1; a skipped step counts too
+  int64_t tokens = 0;          // trained on since step 0, all ranks
+  double loss = kNotMeasured;  // nats per token
+  double norm = kNotMeasured;  // of the gradient, before clipping
+  double lr = kNotMeasured;    // of the dense part
+  double tok_s = kNotMeasured;
+  double flops = kNotMeasured;      // model FLOP/s, all ranks
+  double data_wait = kNotMeasured;  // share of the step spent waiting for data
+  double exchange = kNotMeasured;   // share of the step spent in row exchange
+  int64_t mem = 0;                  // bytes held by the largest rank
+  double experts_max_over_mean = kNotMeasured;
+  double experts_dead = kNotMeasured;   // share of experts without a token
+  double engram_unique = kNotMeasured;  // unique rows over requested rows
+  double engram_gate = kNotMeasured;    // mean gate
+  int64_t skipped = 0;                  // 1 where the update was skipped
+  double wall = kNotMeasured;           // seconds since the process started training
+};
+
+template <class Visitor>
+void visit_fields(const StepMetrics& m, Visitor&& field) {
+  field("step", m.step);
+  field("tokens", m.tokens);
+  field("loss", m.loss);
+  field("norm", m.norm);
+  field("lr", m.lr);
+  field("tok_s", m.tok_s);
+  field("flops", m.flops);
+  field("data_wait", m.data_wait);
+  field("exchange", m.exchange);
+  field("mem", m.mem);
+  field("experts.max_over_mean", m.experts_max_over_mean);
+  field("experts.dead", m.experts_dead);
+  field("engram.unique", m.engram_unique);
+  field("engram.gate", m.engram_gate);
+  field("skipped", m.skipped);
+  field("wall", m.wall);
+}
+
+using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, double, std::string>>>;
+
+// metrics.jsonl, metrics.csv (same columns) and events.jsonl of one run; one rank writes. Each call appends one whole
+// line with one write, so that a killed process loses at most the line it was writing. Throws Error where the disk
+// refuses.
+class MetricsLog {
+ public:
+  // Opens the files in `directory` (made where missing) and cuts them back to `step`, the step training goes on from:
+  // later lines and a torn last line go, so that no step is there twice. 0 starts anew.
+  MetricsLog(const std::string& directory, int64_t step);
+  ~MetricsLog();
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
+
+  // The last step in metrics.jsonl; after opening it equals `step` unless somebody removed lines.
+  int64_t last_step() const { return last_step_; }
+
+  // `metrics.step` must be above last_step().
+  void write(const StepMetrics& metrics);
+
+  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, save, spike, skip, eval, signal,
+  // fault.
+  void event(int64_t step, std::string_view kind, const EventFields& fields = {});
+
+  // Brings what was written to the disk (fsync); call before a checkpoint is committed.
+  void sync();
+
+ private:
+  int jsonl_ = -1;
+  int csv_ = -1;
+  int events_ = -1;
+  int64_t last_step_ = 0;
+};
+
+// Cuts the metrics and event files of `directory` back to `step`, as MetricsLog does on opening. Files that are not
+// there stay away. Returns the last step left in metrics.jsonl, 0 where there is none.
+int64_t truncate_to(const std::string& directory, int64_t step);
+
+}  // namespace engram
