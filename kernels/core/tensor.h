@@ -66,7 +66,9 @@ inline std::string to_string(std::span<const int64_t> shape) {
 inline void check_tensor(const char* what, const Tensor& tensor, DType dtype, std::initializer_list<int64_t> shape) {
   bool fits = tensor.dtype == dtype && static_cast<size_t>(tensor.rank) == shape.size();
   int axis = 0;
-  for (const int64_t wanted : shape) fits = fits && (wanted == -1 || wanted == tensor.size(axis++));
+  for (auto wanted = shape.begin(); fits && wanted != shape.end(); ++wanted, ++axis) {
+    fits = *wanted == -1 || *wanted == tensor.size(axis);
+  }
   ENGRAM_CHECK(fits, what, ": got ", name_of(tensor.dtype), " ", to_string(tensor.shape()), ", wanted ", name_of(dtype),
                " ", to_string({shape.begin(), shape.size()}));
 }
