@@ -1,0 +1,21 @@
+#pragma once
+
+#include "kernels/core/arena.h"
+#include "kernels/core/stream.h"
+
+namespace engram {
+
+// What every module needs to run: where work and activations go, and the shape of the micro-batch. The tokens of a
+// micro-batch are num_sequences runs of seq_len tokens; [num_tokens, ...] tensors hold them one after the other.
+struct Context {
+  Stream& stream;
+  Arena& arena;
+  int64_t num_sequences = 0;
+  int64_t seq_len = 0;
+  Tensor rope_table = {};   // [seq_len, head_dim / 2, 2], see rope.h
+  bool count_load = false;  // add to the routers' load: in the first forward pass of training only
+
+  int64_t num_tokens() const { return num_sequences * seq_len; }
+};
+
+}  // namespace engram

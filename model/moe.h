@@ -1,0 +1,48 @@
+#pragma once
+
+#include <optional>
+
+#include "model/feed_forward.h"
+#include "model/model_config.h"
+
+namespace engram {
+
+// Mixture of experts in the DeepSeek manner (arXiv:2412.19437, section 2.1.2): shared experts that see every token, and
+// routed experts of which each token uses top_k, weighted by their normalised sigmoid affinities. No token is dropped.
+//   y = shared(x) + sum over chosen e of weight_e * expert_e(x)
+class Moe {
+ public:
+  struct Saved {
+    FeedForward::Saved shared;
+    Tensor x, logits;        // [num_tokens, hidden], [num_tokens, num_experts]
+    Tensor expert, weight;   // [num_tokens, top_k]
+    Tensor slot, offsets;    // [num_tokens, top_k], [num_experts + 1]
+    Tensor sorted, gate_up;  // [num_tokens * top_k, hidden], [.., 2 expert_hidden]
+    Tensor h, routed;        // [num_tokens * top_k, expert_hidden], [.., hidden]
+  };
+  Moe(ParameterStore& store, const std::string& name, const ModelConfig& config);
+
+  Tensor forward(Context& ctx, const Tensor& x, Saved& saved) const;
+  Tensor backward(Context& ctx, const Tensor& dy, const Saved& saved) const;
+
+  // After an applied update: moves each expert's bias by the configured rate toward balance. `load` of all ranks must
+  // have been summed. Sets the load to zero.
+  void update_bias(Stream& stream) const;
+
+  // [num_experts] int64: tokens routed to each expert since the last update, of this rank.
+  const Tensor& load() const { return load_.value; }
+
+ private:
+  void route(Context& ctx, const Tensor& x, Saved& saved) const;
+  Tensor backward_router(Context& ctx, const Tensor& dweight, const Saved& saved) const;
+
+  MoeConfig config_;
+  Parameter& router_;
+  Parameter& gate_up_;  // [num_experts, 2 expert_hidden, hidden]
+  Parameter& down_;     // [num_experts, hidden, expert_hidden]
+  StateArray& bias_;    // [num_experts]: added to the affinity for the choice alone
+  StateArray& load_;
+  std::optional<FeedForward> shared_;
+};
+
+}  // namespace engram

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "kernels/core/buffer.h"
+
+namespace engram {
+
+// Chooses optimizer and sharding.
+enum class ParameterKind : uint8_t { kMatrix, kVector, kExpertMatrix, kEmbedding, kHead, kRouter, kConv };
+
+// A dense trainable tensor. Its value and gradient lie in the flat vectors of its ParameterStore.
+struct Parameter {
+  std::string name;
+  ParameterKind kind = ParameterKind::kMatrix;
+  std::vector<int64_t> shape;
+  double init_deviation = 0.0;
+  double init_mean = 0.0;
+  int64_t offset = 0;  // of the first element in the flat vectors
+  Tensor value;        // dtype of the model
+  Tensor grad;         // accumulator(dtype); backward passes add to it
+
+  int64_t numel() const;
+};
+
+// A named array that is neither trained nor recomputed: part of checkpoints, equal on all ranks (router biases).
+struct StateArray {
+  std::string name;
+  Tensor value;
+};
+
+// All dense parameters of a model, in registration order, in one flat vector each for values and gradients: reduction,
+// norm, optimizer and sharding walk the flat vectors, modules see their own tensors.
+class ParameterStore {
+ public:
+  // Registers a parameter; the reference stays valid. Throws Error where the name is taken.
+  Parameter& add(std::string name, ParameterKind kind, std::vector<int64_t> shape, double init_deviation,
+                 double init_mean = 0.0);
+  // Registers a state array of zeros; `value` of the reference is set by allocate().
+  StateArray& add_state(std::string name, DType dtype, std::vector<int64_t> shape);
+
+  // Takes memory for everything registered, zeroed; the flat vectors are padded with zeros to a multiple of `multiple`.
+  void allocate(Stream& stream, DType dtype, int64_t multiple);
+  // Values from counter-based normals keyed by (seed, parameter number, element): the same on any number of ranks.
+  void initialize(Stream& stream, uint64_t seed);
+
+  int64_t numel() const { return num_elements_; }  // without padding
+  const Tensor& values() const { return values_; }
+  const Tensor& grads() const { return grads_; }
+  const std::deque<Parameter>& parameters() const { return parameters_; }
+  const std::deque<StateArray>& states() const { return states_; }
+
+ private:
+  void check_new(const std::string& name) const;
+
+  std::deque<Parameter> parameters_;
+  std::deque<StateArray> states_;
+  int64_t num_elements_ = 0;
+  Buffer value_buffer_, grad_buffer_, state_buffer_;
+  Tensor values_, grads_;
+};
+
+}  // namespace engram
