@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/engram_gate.h"
 #include "model/fields.h"
 
 // The configuration of a model. Layers are counted from zero everywhere. validate() beside each struct returns every
@@ -18,12 +19,8 @@ constexpr auto enum_names(AttentionKind) { return std::array<std::string_view, 2
 enum class NgramBoundary { kDocument, kSequence };
 constexpr auto enum_names(NgramBoundary) { return std::array<std::string_view, 2>{"document", "sequence"}; }
 
-// u = sgn(s) sqrt(max(|s|, 1e-6)) or u = s; the gate is sigmoid(u).
-enum class GateKind { kSignedSqrt, kPlain };
-constexpr auto enum_names(GateKind) { return std::array<std::string_view, 2>{"signed_sqrt", "plain"}; }
-
-// sgn(+-0): 0, or the sign bit.
-enum class GateSign { kSign, kCopysign };
+// The gate's forms are those of the op (kernels/engram_gate.h).
+constexpr auto enum_names(GateForm) { return std::array<std::string_view, 2>{"signed_sqrt", "plain"}; }
 constexpr auto enum_names(GateSign) { return std::array<std::string_view, 2>{"sign", "copysign"}; }
 
 enum class ConnectionKind { kResidual, kMhc };
@@ -62,7 +59,7 @@ struct EngramConfig {
   std::vector<int64_t> rows_per_head;  // base sizes (the next primes are taken): one, or one per order
   int64_t base_seed = 0;
   NgramBoundary boundary = NgramBoundary::kDocument;
-  GateKind gate = GateKind::kSignedSqrt;
+  GateForm gate = GateForm::kSignedSqrt;
   GateSign gate_sign = GateSign::kSign;
   bool conv = false;
   bool conv_reset = true;  // the convolution restarts where hashing does
@@ -103,6 +100,8 @@ struct ModelConfig {
   ConnectionsConfig connections;
 
   bool is_moe_layer(int64_t layer) const { return moe.num_experts > 0 && layer >= num_dense_layers; }
+  // Deviation of the projections back to the residual stream: init_std / sqrt(2 num_layers), as in GPT-2.
+  double residual_init_std() const;
   bool has_dense_layers() const { return moe.num_experts == 0 || num_dense_layers > 0; }
 };
 ConfigProblems validate(const ModelConfig& config);

@@ -30,7 +30,7 @@ Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& conf
                          {config.moe.num_experts, 2 * config.moe.expert_hidden, config.hidden}, config.init_std)),
       down_(store.add(name + ".experts.down.weight", ParameterKind::kExpertMatrix,
                       {config.moe.num_experts, config.hidden, config.moe.expert_hidden}, config.residual_init_std())),
-      bias_(store.add_state(name + ".router.bias", DType::kFloat32, {config.moe.num_experts})),
+      bias_(store.add_state(name + ".router.bias", accumulator(store.dtype()), {config.moe.num_experts})),
       load_(store.add_state(name + ".router.load", DType::kInt64, {config.moe.num_experts})),
       shared_(shared_experts(store, name, config)) {}
 
@@ -50,7 +50,7 @@ void Moe::route(Context& ctx, const Tensor& x, Saved& saved) const {
   matmul(ctx.stream, x, router_.value, saved.logits, {.transpose_b = true});
   router_forward(ctx.stream, saved.logits, bias_.value, {.top_k = config_.top_k, .scale = config_.route_scale},
                  saved.expert, saved.weight, load);
-  expert_permute_plan(ctx.stream, saved.expert, num_experts, saved.offsets, saved.slot);
+  expert_permute_plan(ctx.stream, saved.expert, saved.offsets, saved.slot);
 }
 
 Tensor Moe::forward(Context& ctx, const Tensor& x, Saved& saved) const {

@@ -38,8 +38,6 @@ Parameter& ParameterStore::add(std::string name, ParameterKind kind, std::vector
   parameter.shape = std::move(shape);
   parameter.init_deviation = init_deviation;
   parameter.init_mean = init_mean;
-  parameter.offset = num_elements_;
-  num_elements_ += parameter.numel();
   return parameter;
 }
 
@@ -48,26 +46,39 @@ StateArray& ParameterStore::add_state(std::string name, DType dtype, std::vector
   return states_.emplace_back(StateArray{.name = std::move(name), .value = Tensor(nullptr, dtype, shape)});
 }
 
-void ParameterStore::allocate(Stream& stream, DType dtype, int64_t multiple) {
-  const int64_t padded = rounded_up(num_elements_, multiple);
-  value_buffer_ = Buffer(device_of(stream), padded * size_of(dtype));
-  grad_buffer_ = Buffer(device_of(stream), padded * size_of(accumulator(dtype)));
-  values_ = value_buffer_.tensor(dtype, {padded});
-  grads_ = grad_buffer_.tensor(accumulator(dtype), {padded});
-  zero(stream, values_);
-  zero(stream, grads_);
+std::vector<int64_t> ParameterStore::numels() const {
+  std::vector<int64_t> counts;
+  for (const Parameter& parameter : parameters_) counts.push_back(parameter.numel());
+  return counts;
+}
+
+int64_t ParameterStore::numel() const {
+  int64_t count = 0;
+  for (const Parameter& parameter : parameters_) count += parameter.numel();
+  return count;
+}
+
+void ParameterStore::allocate(Stream& stream, const OwnershipMap& map) {
+  const auto take = [&](Buffer& buffer, DType dtype, int64_t count) {
+    buffer = Buffer(device_of(stream), is_dry(stream) ? 0 : count * size_of(dtype));
+    const Tensor tensor(buffer.data(), dtype, {count});
+    zero(stream, tensor);
+    return tensor;
+  };
+  values_ = take(value_buffer_, dtype_, map.flat_size());
+  grads_ = take(grad_buffer_, accumulator(dtype_), map.flat_size());
+  int64_t number = 0;
   for (Parameter& parameter : parameters_) {
-    parameter.value = slice(values_, parameter.offset, parameter.shape);
-    parameter.grad = slice(grads_, parameter.offset, parameter.shape);
+    const int64_t offset = map.flat_offset(number++);
+    parameter.value = slice(values_, offset, parameter.shape);
+    parameter.grad = slice(grads_, offset, parameter.shape);
   }
 
   int64_t state_bytes = 0;
   for (const StateArray& state : states_) state_bytes += rounded_up(state.value.num_bytes(), kStateAlignment);
-  state_buffer_ = Buffer(device_of(stream), state_bytes);
-  char* next = static_cast<char*>(state_buffer_.data());
+  char* next = static_cast<char*>(take(state_buffer_, DType::kUInt8, state_bytes).data);
   for (StateArray& state : states_) {
     state.value.data = std::exchange(next, next + rounded_up(state.value.num_bytes(), kStateAlignment));
-    zero(stream, state.value);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/core/buffer.h"
+#include "parallel/zero.h"
 
 namespace engram {
 
@@ -18,7 +19,6 @@ struct Parameter {
   std::vector<int64_t> shape;
   double init_deviation = 0.0;
   double init_mean = 0.0;
-  int64_t offset = 0;  // of the first element in the flat vectors
   Tensor value;        // dtype of the model
   Tensor grad;         // accumulator(dtype); backward passes add to it
 
@@ -35,18 +35,24 @@ struct StateArray {
 // norm, optimizer and sharding walk the flat vectors, modules see their own tensors.
 class ParameterStore {
  public:
+  // dtype of the values; gradients have accumulator(dtype).
+  explicit ParameterStore(DType dtype) : dtype_(dtype) {}
+
   // Registers a parameter; the reference stays valid. Throws Error where the name is taken.
   Parameter& add(std::string name, ParameterKind kind, std::vector<int64_t> shape, double init_deviation,
                  double init_mean = 0.0);
   // Registers a state array of zeros; `value` of the reference is set by allocate().
   StateArray& add_state(std::string name, DType dtype, std::vector<int64_t> shape);
 
-  // Takes memory for everything registered, zeroed; the flat vectors are padded with zeros to a multiple of `multiple`.
-  void allocate(Stream& stream, DType dtype, int64_t multiple);
+  // The numel of every parameter, in registration order: what an OwnershipMap is made of.
+  std::vector<int64_t> numels() const;
+  // Takes memory for everything registered, zeroed, with the parameters where the map says. None on a dry stream.
+  void allocate(Stream& stream, const OwnershipMap& map);
   // Values from counter-based normals keyed by (seed, parameter number, element): the same on any number of ranks.
   void initialize(Stream& stream, uint64_t seed);
 
-  int64_t numel() const { return num_elements_; }  // without padding
+  DType dtype() const { return dtype_; }
+  int64_t numel() const;  // of all parameters, without padding
   const Tensor& values() const { return values_; }
   const Tensor& grads() const { return grads_; }
   const std::deque<Parameter>& parameters() const { return parameters_; }
@@ -57,7 +63,7 @@ class ParameterStore {
 
   std::deque<Parameter> parameters_;
   std::deque<StateArray> states_;
-  int64_t num_elements_ = 0;
+  DType dtype_;
   Buffer value_buffer_, grad_buffer_, state_buffer_;
   Tensor values_, grads_;
 };

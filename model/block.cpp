@@ -1,0 +1,105 @@
+#include "model/block.h"
+
+#include <algorithm>
+
+#include "kernels/core/device.h"
+#include "kernels/elementwise.h"
+
+namespace engram {
+namespace {
+
+Connection connection(ParameterStore& store, const std::string& name, const ModelConfig& config) {
+  return {store.add(name + ".weight", ParameterKind::kVector, {config.hidden}, 0.0, 1.0), config.norm_eps};
+}
+
+std::optional<Engram> engram_at(ParameterStore& store, const std::string& name, const ModelConfig& config,
+                                int64_t layer) {
+  const auto& layers = config.engram.layers;
+  if (std::find(layers.begin(), layers.end(), layer) == layers.end()) return std::nullopt;
+  return Engram(store, name + ".engram", config, layer);
+}
+
+std::string name_of_block(int64_t layer) { return "blocks." + std::to_string(layer); }
+
+// Room for a residual outside the scope that computes it.
+Residual take_residual(Context& ctx, const Residual& like) {
+  const Tensor& s = like.streams;
+  return {.streams = ctx.arena.take("block.streams", s.dtype, {s.size(0), s.size(1), s.size(2)}),
+          .pending = ctx.arena.take("block.pending", s.dtype, {s.size(0), s.size(2)})};
+}
+
+void copy_residual(Context& ctx, const Residual& from, const Residual& to) {
+  copy(ctx.stream, from.streams, to.streams);
+  copy(ctx.stream, from.pending, to.pending);
+}
+
+}  // namespace
+
+Block::Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute)
+    : recompute_(recompute),
+      engram_(engram_at(store, name_of_block(layer), config, layer)),
+      attention_connection_(connection(store, name_of_block(layer) + ".attention_norm", config)),
+      attention_(store, name_of_block(layer) + ".attention", config),
+      feed_forward_connection_(connection(store, name_of_block(layer) + ".feed_forward_norm", config)) {
+  if (config.is_moe_layer(layer)) {
+    moe_.emplace(store, name_of_block(layer) + ".moe", config);
+  } else {
+    feed_forward_.emplace(store, name_of_block(layer) + ".feed_forward",
+                          FeedForwardShape{.hidden = config.hidden,
+                                           .width = config.ffn_hidden,
+                                           .init_std = config.init_std,
+                                           .residual_init_std = config.residual_init_std()});
+  }
+}
+
+Residual Block::compute(Context& ctx, Residual residual, MicroBatch& batch, Saved& saved) const {
+  if (engram_) {
+    const Tensor merged = Connection::merge(ctx, residual);
+    const Tensor y = engram_->forward(ctx, merged, batch, saved.engram);
+    residual = {.streams = ctx.arena.take("block.streams", y.dtype, {y.size(0), y.size(1), y.size(2)}), .pending = {}};
+    add(ctx.stream, merged, y, residual.streams);
+  }
+  const Tensor attention_in = attention_connection_.forward(ctx, residual, saved.attention_connection);
+  residual.pending = attention_.forward(ctx, attention_in, saved.attention);
+  const Tensor x = feed_forward_connection_.forward(ctx, residual, saved.feed_forward_connection);
+  residual.pending = moe_ ? moe_->forward(ctx, x, saved.moe) : feed_forward_->forward(ctx, x, saved.feed_forward);
+  return residual;
+}
+
+Residual Block::differentiate(Context& ctx, const Residual& doutput, const MicroBatch& batch,
+                              const Saved& saved) const {
+  const Tensor dx = moe_ ? moe_->backward(ctx, doutput.pending, saved.moe)
+                         : feed_forward_->backward(ctx, doutput.pending, saved.feed_forward);
+  Residual d = feed_forward_connection_.backward(ctx, doutput.streams, dx, saved.feed_forward_connection);
+  const Tensor dattention_in = attention_.backward(ctx, d.pending, saved.attention);
+  d = attention_connection_.backward(ctx, d.streams, dattention_in, saved.attention_connection);
+  if (engram_) {
+    const Tensor through_memory = engram_->backward(ctx, d.streams, batch, saved.engram);
+    add(ctx.stream, d.streams, through_memory, d.streams);
+  }
+  return d;
+}
+
+Residual Block::forward(Context& ctx, const Residual& input, MicroBatch& batch, Saved& saved) const {
+  saved.input = input;
+  if (!recompute_) return compute(ctx, input, batch, saved);
+  const Residual output = take_residual(ctx, input);
+  Arena::Scope scope(ctx.arena);
+  Saved dropped;
+  copy_residual(ctx, compute(ctx, input, batch, dropped), output);
+  return output;
+}
+
+Residual Block::backward(Context& ctx, const Residual& doutput, MicroBatch& batch, Saved& saved) const {
+  const Residual dinput = take_residual(ctx, saved.input);
+  Arena::Scope scope(ctx.arena);
+  if (recompute_) {
+    const bool count_load = std::exchange(ctx.count_load, false);  // these tokens were counted in forward
+    compute(ctx, saved.input, batch, saved);
+    ctx.count_load = count_load;
+  }
+  copy_residual(ctx, differentiate(ctx, doutput, batch, saved), dinput);
+  return dinput;
+}
+
+}  // namespace engram

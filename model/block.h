@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+
+#include "model/attention.h"
+#include "model/connection.h"
+#include "model/engram.h"
+#include "model/moe.h"
+
+namespace engram {
+
+// One layer: Engram (where the configuration has it) onto the streams, then attention, then a feed-forward network or
+// a mixture of experts, each through a connection.
+class Block {
+ public:
+  struct Saved {
+    Residual input;  // all that is kept where the block is recomputed
+    Connection::Saved attention_connection, feed_forward_connection;
+    Engram::Saved engram;
+    Attention::Saved attention;
+    FeedForward::Saved feed_forward;
+    Moe::Saved moe;
+  };
+  // recompute: keep the input alone, and compute the block again in backward.
+  Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute);
+
+  Residual forward(Context& ctx, const Residual& input, MicroBatch& batch, Saved& saved) const;
+  // From the gradients of what forward() returned, those of its input. Changes `saved` where the block is recomputed.
+  Residual backward(Context& ctx, const Residual& doutput, MicroBatch& batch, Saved& saved) const;
+
+  const Moe* moe() const { return moe_ ? &*moe_ : nullptr; }
+
+ private:
+  Residual compute(Context& ctx, Residual residual, MicroBatch& batch, Saved& saved) const;
+  Residual differentiate(Context& ctx, const Residual& doutput, const MicroBatch& batch, const Saved& saved) const;
+
+  bool recompute_;
+  std::optional<Engram> engram_;
+  Connection attention_connection_;
+  Attention attention_;
+  Connection feed_forward_connection_;
+  std::optional<FeedForward> feed_forward_;
+  std::optional<Moe> moe_;
+};
+
+}  // namespace engram

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <optional>
+
+#include "model/linear.h"
+#include "model/micro_batch.h"
+#include "model/model_config.h"
+
+namespace engram {
+
+// Conditional memory (arXiv:2601.07372, section 2): the table rows of a token's n-grams, concatenated to e, become one
+// key per residual stream and one value; the key's agreement with the stream gates the value.
+//   kv = e W_kv^T;  y^m = gate(h^m, key^m) value, then optionally a short convolution.
+class Engram {
+ public:
+  struct Saved {
+    Tensor streams;  // [num_tokens, M, hidden], the caller's own
+    Tensor kv;       // [num_tokens, (M + 1) hidden]
+    Tensor gated;    // [num_tokens, M, hidden]
+    Tensor conv_inv_rms;
+    EngramGateSaved gate;
+  };
+  // layer: zero-based block number; one of config.engram.layers.
+  Engram(ParameterStore& store, const std::string& name, const ModelConfig& config, int64_t layer);
+
+  // Returns y [num_tokens, M, hidden], to be added to the streams.
+  Tensor forward(Context& ctx, const Tensor& streams, MicroBatch& batch, Saved& saved) const;
+  // Returns the gradient of the streams by way of y (not past it), and adds to batch.memory.row_grads.
+  Tensor backward(Context& ctx, const Tensor& dy, const MicroBatch& batch, const Saved& saved) const;
+
+ private:
+  struct ShortConv {
+    Parameter& gain;    // [M, hidden]
+    Parameter& weight;  // [M hidden, kTaps]
+  };
+  Tensor gather(Context& ctx, const MicroBatch& batch) const;
+  Tensor convolve(Context& ctx, const MicroBatch& batch, Saved& saved) const;
+  Tensor convolve_backward(Context& ctx, const Tensor& dy, const MicroBatch& batch, const Saved& saved) const;
+
+  EngramConfig config_;
+  size_t table_;  // place of the layer among config.engram.layers
+  int64_t num_streams_, hidden_;
+  Parameter& kv_;  // [(M + 1) hidden, memory_dim]: the keys in stream order, then the value
+  Parameter& query_gain_;
+  Parameter& key_gain_;  // [M, hidden]
+  std::optional<ShortConv> conv_;
+};
+
+}  // namespace engram
