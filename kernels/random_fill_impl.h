@@ -12,6 +12,7 @@ struct FillNormal {
   RandomFill fill;
 };
 
-template <class T> void run(CpuQueue&, const FillNormal<T>&);
+template <class T>
+void run(CpuQueue&, const FillNormal<T>&);
 
 }  // namespace engram

@@ -90,16 +90,14 @@ Residual Block::forward(Context& ctx, const Residual& input, MicroBatch& batch, 
   return output;
 }
 
-Residual Block::backward(Context& ctx, const Residual& doutput, MicroBatch& batch, Saved& saved) const {
-  const Residual dinput = take_residual(ctx, saved.input);
+void Block::backward(Context& ctx, const Residual& d, MicroBatch& batch, Saved& saved) const {
   Arena::Scope scope(ctx.arena);
   if (recompute_) {
     const bool count_load = std::exchange(ctx.count_load, false);  // these tokens were counted in forward
     compute(ctx, saved.input, batch, saved);
     ctx.count_load = count_load;
   }
-  copy_residual(ctx, differentiate(ctx, doutput, batch, saved), dinput);
-  return dinput;
+  copy_residual(ctx, differentiate(ctx, d, batch, saved), d);
 }
 
 }  // namespace engram

@@ -25,8 +25,9 @@ class Block {
   Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute);
 
   Residual forward(Context& ctx, const Residual& input, MicroBatch& batch, Saved& saved) const;
-  // From the gradients of what forward() returned, those of its input. Changes `saved` where the block is recomputed.
-  Residual backward(Context& ctx, const Residual& doutput, MicroBatch& batch, Saved& saved) const;
+  // d: on entry the gradients of what forward() returned, on return those of its input, in the same memory. Changes
+  // `saved` where the block is recomputed.
+  void backward(Context& ctx, const Residual& d, MicroBatch& batch, Saved& saved) const;
 
   const Moe* moe() const { return moe_ ? &*moe_ : nullptr; }
 

@@ -25,7 +25,8 @@ class Connection {
   // Mixes the pending output into the streams, and no more: where a module reads the streams themselves.
   static Tensor merge(Context& ctx, const Residual& residual);
 
-  // Updates the residual (pending becomes empty) and returns the normed input [num_tokens, width] of the next sub-layer.
+  // Updates the residual (pending becomes empty) and returns the normed input [num_tokens, width] of the next
+  // sub-layer.
   Tensor forward(Context& ctx, Residual& residual, Saved& saved) const;
 
   // From the gradient of the streams behind this connection (may be empty) and dx of what forward() returned, the

@@ -31,10 +31,9 @@ Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig
       table_(table_of(config.engram.layers, layer)),
       num_streams_(config.connections.streams),
       hidden_(config.hidden),
-      kv_(store.add(name + ".kv.weight", ParameterKind::kMatrix,
-                    {(num_streams_ + 1) * hidden_, config_.memory_dim}, config.init_std)),
-      query_gain_(
-          store.add(name + ".query_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0)),
+      kv_(store.add(name + ".kv.weight", ParameterKind::kMatrix, {(num_streams_ + 1) * hidden_, config_.memory_dim},
+                    config.init_std)),
+      query_gain_(store.add(name + ".query_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0)),
       key_gain_(store.add(name + ".key_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0)) {
   if (config_.conv) {
     conv_.emplace(ShortConv{
@@ -73,8 +72,8 @@ Tensor Engram::forward(Context& ctx, const Tensor& streams, MicroBatch& batch, S
 Tensor Engram::convolve(Context& ctx, const MicroBatch& batch, Saved& saved) const {
   const int64_t width = num_streams_ * hidden_;
   const Tensor y = ctx.arena.take("engram.y", saved.gated.dtype, {ctx.num_tokens(), num_streams_, hidden_});
-  saved.conv_inv_rms = ctx.arena.take("engram.conv_inv_rms", accumulator(y.dtype),
-                                      {ctx.num_sequences, ctx.seq_len, num_streams_});
+  saved.conv_inv_rms =
+      ctx.arena.take("engram.conv_inv_rms", accumulator(y.dtype), {ctx.num_sequences, ctx.seq_len, num_streams_});
   short_conv_forward(ctx.stream, saved.gated.reshape({ctx.num_sequences, ctx.seq_len, width}), conv_->gain.value,
                      conv_->weight.value, config_.conv_reset ? batch.starts : Tensor{}, conv_options(config_),
                      y.reshape({ctx.num_sequences, ctx.seq_len, width}), saved.conv_inv_rms);
@@ -98,9 +97,9 @@ Tensor Engram::backward(Context& ctx, const Tensor& dy, const MicroBatch& batch,
   const Tensor dgated = conv_ ? convolve_backward(ctx, dy, batch, saved) : dy;
   const Tensor dstreams = ctx.arena.take("engram.dstreams", dy.dtype, {num_tokens, num_streams_, hidden_});
   const Tensor dkv = ctx.arena.take("engram.dkv", dy.dtype, {num_tokens, (num_streams_ + 1) * hidden_});
-  engram_gate_backward(
-      ctx.stream, saved.streams, saved.kv, query_gain_.value, key_gain_.value, {}, gate_options(config_), saved.gate,
-      dgated, {}, {.dh = dstreams, .dkv = dkv, .dgain_q = query_gain_.grad, .dgain_k = key_gain_.grad});
+  engram_gate_backward(ctx.stream, saved.streams, saved.kv, query_gain_.value, key_gain_.value, {},
+                       gate_options(config_), saved.gate, dgated, {},
+                       {.dh = dstreams, .dkv = dkv, .dgain_q = query_gain_.grad, .dgain_k = key_gain_.grad});
 
   const Tensor e = gather(ctx, batch);  // read again rather than kept
   matmul(ctx.stream, dkv, e, kv_.grad, {.transpose_a = true, .accumulate = true});

@@ -11,7 +11,8 @@ struct FeedForwardShape {
   double residual_init_std = 0.02;  // of the projection back to the residual stream
 };
 
-// SwiGLU (Shazeer 2020, arXiv:2002.05202): y = (silu(x G^T) * (x U^T)) D^T, with G and U in one weight [2 width, hidden].
+// SwiGLU (Shazeer 2020, arXiv:2002.05202): y = (silu(x G^T) * (x U^T)) D^T, with G and U in one weight [2 width,
+// hidden].
 class FeedForward {
  public:
   struct Saved {

@@ -28,15 +28,15 @@ LanguageModel::LanguageModel(ParameterStore& store, const ModelConfig& config, c
                            config.init_std)),
       blocks_(make_blocks(store, config, options.recompute)),
       final_norm_(store.add("final_norm.weight", ParameterKind::kVector, {config.hidden}, 0.0, 1.0), config.norm_eps),
-      head_(config.tie_embeddings ? embedding_
-                                  : store.add("head.weight", ParameterKind::kHead, {config.vocab_size, config.hidden},
-                                              config.init_std)) {}
+      head_(config.tie_embeddings
+                ? embedding_
+                : store.add("head.weight", ParameterKind::kHead, {config.vocab_size, config.hidden}, config.init_std)) {
+}
 
 Tensor LanguageModel::forward(Context& ctx, MicroBatch& batch, Saved& saved) const {
   const DType dtype = embedding_.value.dtype;
   const int64_t num_tokens = ctx.num_tokens();
-  ctx.rope_table =
-      ctx.arena.take("rope_table", accumulator(dtype), {ctx.seq_len, config_.attention.head_dim / 2, 2});
+  ctx.rope_table = ctx.arena.take("rope_table", accumulator(dtype), {ctx.seq_len, config_.attention.head_dim / 2, 2});
   rope_table(ctx.stream, config_.attention.rope_theta, ctx.rope_table);
   saved.rope_table = ctx.rope_table;
 
@@ -53,9 +53,8 @@ Tensor LanguageModel::forward(Context& ctx, MicroBatch& batch, Saved& saved) con
 Tensor LanguageModel::loss(Context& ctx, const Tensor& hidden, const Tensor& targets, const LossOptions& options,
                            const Tensor& losses) const {
   const int64_t num_tokens = hidden.size(0);
-  const Tensor dhidden = options.with_gradient
-                             ? ctx.arena.take("loss.dhidden", hidden.dtype, {num_tokens, config_.hidden})
-                             : Tensor{};
+  const Tensor dhidden =
+      options.with_gradient ? ctx.arena.take("loss.dhidden", hidden.dtype, {num_tokens, config_.hidden}) : Tensor{};
   for (int64_t begin = 0; begin < num_tokens; begin += options_.logits_chunk) {
     Arena::Scope scope(ctx.arena);
     const int64_t count = std::min(options_.logits_chunk, num_tokens - begin);
@@ -72,9 +71,9 @@ Tensor LanguageModel::loss(Context& ctx, const Tensor& hidden, const Tensor& tar
 
 void LanguageModel::backward(Context& ctx, const Tensor& dhidden, MicroBatch& batch, Saved& saved) const {
   ctx.rope_table = saved.rope_table;
-  Residual d = final_norm_.backward(ctx, {}, dhidden, saved.final_norm);
+  const Residual d = final_norm_.backward(ctx, {}, dhidden, saved.final_norm);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
-    d = blocks_[layer]->backward(ctx, d, batch, saved.blocks[layer]);
+    blocks_[layer]->backward(ctx, d, batch, saved.blocks[layer]);
   }
   embedding_backward(ctx.stream, batch.tokens, d.streams.reshape({ctx.num_tokens(), config_.hidden}), embedding_.grad);
 }

@@ -25,7 +25,7 @@ class LanguageModel {
     Connection::Saved final_norm;
   };
   struct LossOptions {
-    double grad_scale = 1.0;     // factor of every gradient, for example 1 / tokens of the global batch
+    double grad_scale = 1.0;  // factor of every gradient, for example 1 / tokens of the global batch
     bool with_gradient = true;
   };
   // Registers its parameters; config must have passed validate() and unsupported_for_training().

@@ -19,8 +19,8 @@ struct Parameter {
   std::vector<int64_t> shape;
   double init_deviation = 0.0;
   double init_mean = 0.0;
-  Tensor value;        // dtype of the model
-  Tensor grad;         // accumulator(dtype); backward passes add to it
+  Tensor value;  // dtype of the model
+  Tensor grad;   // accumulator(dtype); backward passes add to it
 
   int64_t numel() const;
 };
