@@ -1,11 +1,88 @@
 #include "parallel/communicator.h"
 
+#include <algorithm>
 #include <exception>
 
+#include "parallel/fold.h"
+
 namespace engram {
+namespace {
+
+template <class T>
+Tensor tensor_over(std::span<T> values) {
+  return {values.data(), dtype_of<T>, {std::ssize(values)}};
+}
+
+// The values of rank 0, then those of rank 1, ...
+template <class T>
+std::vector<T> gather(Communicator& group, std::span<T> mine) {
+  Stream stream = CpuQueue{};
+  std::vector<T> all(mine.size() * static_cast<size_t>(group.size()));
+  group.all_gather(stream, tensor_over(mine), tensor_over(std::span(all))).wait();
+  return all;
+}
+
+// std::max would drop a NaN on one side.
+template <class T>
+T larger(T a, T b) {
+  return a != a || a >= b ? a : b;
+}
+
+}  // namespace
 
 Pending::~Pending() {
   assert(!finish_ || std::uncaught_exceptions() > 0);  // a transfer was issued and nobody waited for it
+}
+
+template <class T>
+void all_reduce_sum(Communicator& group, std::span<T> values) {
+  const std::vector<T> all = gather(group, values);
+  std::vector<const void*> parts;
+  for (size_t begin = 0; parts.size() < static_cast<size_t>(group.size()); begin += values.size()) {
+    parts.push_back(all.data() + begin);
+  }
+  fold_sum(dtype_of<T>, parts, values.data(), std::ssize(values));
+}
+
+template <class T>
+void all_reduce_max(Communicator& group, std::span<T> values) {
+  const std::vector<T> all = gather(group, values);
+  std::copy(all.begin(), all.begin() + std::ssize(values), values.begin());
+  for (size_t i = values.size(); i < all.size(); ++i) {
+    T& best = values[i % values.size()];
+    best = larger(best, all[i]);
+  }
+}
+
+template void all_reduce_sum(Communicator&, std::span<int64_t>);
+template void all_reduce_sum(Communicator&, std::span<float>);
+template void all_reduce_sum(Communicator&, std::span<double>);
+template void all_reduce_max(Communicator&, std::span<int64_t>);
+template void all_reduce_max(Communicator&, std::span<float>);
+template void all_reduce_max(Communicator&, std::span<double>);
+
+std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_t> counts) {
+  Stream stream = CpuQueue{};
+  std::vector<int64_t> send(counts.begin(), counts.end()), recv(static_cast<size_t>(group.size()));
+  const std::vector<int64_t> ones(recv.size(), 1);
+  group.all_to_all_rows(stream, tensor_over(std::span(send)), ones, tensor_over(std::span(recv)), ones).wait();
+  return recv;
+}
+
+void vote(Communicator& group, const std::string& problem) {
+  int64_t length = std::ssize(problem);
+  const std::vector<int64_t> lengths = gather(group, std::span(&length, 1));
+  const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  if (longest == 0) return;
+
+  std::vector<uint8_t> text(static_cast<size_t>(longest));
+  std::copy(problem.begin(), problem.end(), text.begin());
+  const std::vector<uint8_t> texts = gather(group, std::span(text));
+  if (!problem.empty()) throw Error(problem);
+  const auto first = std::find_if(lengths.begin(), lengths.end(), [](int64_t count) { return count > 0; });
+  const int64_t rank = first - lengths.begin();
+  const auto words = texts.begin() + rank * longest;
+  throw PeerFailed("rank " + std::to_string(rank) + ": " + std::string(words, words + *first));
 }
 
 }  // namespace engram

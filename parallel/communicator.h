@@ -34,11 +34,18 @@ class [[nodiscard]] Pending {
   std::function<void()> finish_;
 };
 
-// The ranks of one group and their collectives. Every rank of the group makes the same calls in the same order, and
-// waits for them in the same order; sizes, dtypes and counts are checked on both sides, and a disagreement throws the
-// same kind of Error on every rank. A rank that throws ends the others with PeerFailed.
+// The ranks of one group and their collectives.
+//
+// Every rank of a group issues the same calls in the same order and waits for them in that order; ranks that share
+// several groups keep one order over all of them. Both sides of a call are checked: where collective, dtype, size, root
+// or counts disagree, every rank throws an Error of the same text; where the arguments of one rank contradict each
+// other, that rank throws Error and the others PeerFailed. Whether issue or wait() throws depends on the back end. No
+// data has moved then, and the group can still be used.
+//
+// A rank that throws anything else ends the others with PeerFailed (threads), or its main() ends them (MpiSession).
 //
 // Sums are folded in rank order, ((r0 + r1) + r2) + ..., in the dtype of the tensor: the same bits on every back end.
+// On a dry stream calls check their own arguments, and neither meet nor move anything.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -55,27 +62,34 @@ class Communicator {
   // data of rank `root` to every rank.
   virtual Pending broadcast(Stream& stream, const Tensor& data, int root) = 0;
 
-  // all = the `mine` of every rank, one after the other: all.numel() = size() * mine.numel(). mine may lie in all.
+  // all = the `mine` of every rank, one after the other: all.numel() = size() * mine.numel(). mine may be part rank()
+  // of all.
   virtual Pending all_gather(Stream& stream, const Tensor& mine, const Tensor& all) = 0;
 
-  // mine = part rank() of the sum of every rank's `all`: all.numel() = size() * mine.numel(). mine may lie in all.
+  // mine = part rank() of the sum of every rank's `all`: all.numel() = size() * mine.numel(). mine may be part rank()
+  // of all, whose other parts stay as they are. float32, float64, int32 (wraps), int64 (wraps).
   virtual Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) = 0;
 
   // send [sum(send_counts), ...] and recv [sum(recv_counts), ...] hold rows of one size, ordered by peer. Rows for
-  // peer p become rows of recv from this rank at p; recv_counts[p] must be what p sends.
+  // peer p become rows of recv from this rank at p; recv_counts[p] must be what p sends. send and recv do not overlap;
+  // the spans of counts are read before this returns.
   virtual Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts,
                                   const Tensor& recv, std::span<const int64_t> recv_counts) = 0;
 };
 
-// Built on the calls above, for small host data; every rank gets the same bits. T is int64_t, float or double.
-template <class T> void all_reduce_sum(Communicator& group, std::span<T> values);
-template <class T> void all_reduce_max(Communicator& group, std::span<T> values);
+// Built on the calls above, for small host data; every rank gets the same bits. T is int64_t, float or double. The sum
+// is folded in rank order; a NaN of any rank is the maximum.
+template <class T>
+void all_reduce_sum(Communicator& group, std::span<T> values);
+template <class T>
+void all_reduce_max(Communicator& group, std::span<T> values);
 
-// One row of counts to each peer: result[p] is what p gave for this rank.
+// One count to each peer, counts.size() == size(): result[p] is what p gave for this rank.
 std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_t> counts);
 
 // Every rank says what is wrong with its own input, or "" for nothing. If any rank found something, all ranks throw:
-// those that did their own Error, the others PeerFailed with the first rank's words.
+// those that did their own Error, the others PeerFailed with the first such rank's words. To be called before anything
+// that would leave peers waiting for a rank that gave up.
 void vote(Communicator& group, const std::string& problem);
 
 }  // namespace engram
