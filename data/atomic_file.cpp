@@ -1,0 +1,112 @@
+#include "data/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "kernels/core/check.h"
+
+namespace engram {
+namespace {
+
+// An open file descriptor that closes itself.
+struct Descriptor {
+  int number;
+
+  Descriptor(const std::string& path, int flags, mode_t mode = 0)
+      : number(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
+    ENGRAM_CHECK(number >= 0, path, ": open failed: ", std::strerror(errno));
+  }
+  ~Descriptor() { ::close(number); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+};
+
+std::string parent_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path();
+  return parent.empty() ? "." : parent;
+}
+
+std::string hex(const XXH128_hash_t& hash) {
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
+  return text;
+}
+
+void sync(const std::string& path, int flags) {
+  const Descriptor file(path, flags);
+  ENGRAM_CHECK(::fsync(file.number) == 0, path, ": fsync failed: ", std::strerror(errno));
+}
+
+}  // namespace
+
+// The process number keeps two programs that write the same name apart.
+AtomicFile::AtomicFile(std::string path)
+    : path_(std::move(path)), temporary_path_(path_ + ".tmp." + std::to_string(::getpid())) {
+  ::unlink(temporary_path_.c_str());
+}
+
+AtomicFile::~AtomicFile() {
+  if (!published_) ::unlink(temporary_path_.c_str());
+}
+
+void AtomicFile::publish() {
+  sync_file(temporary_path_);
+  ENGRAM_CHECK(std::rename(temporary_path_.c_str(), path_.c_str()) == 0, path_, ": rename from ", temporary_path_,
+               " failed: ", std::strerror(errno));
+  published_ = true;
+  sync_directory(parent_of(path_));
+}
+
+void write_file_atomically(const std::string& path, std::string_view contents) {
+  AtomicFile file(path);
+  {
+    const Descriptor output(file.temporary_path(), O_WRONLY | O_CREAT | O_EXCL, 0666);
+    while (!contents.empty()) {
+      const ssize_t written = ::write(output.number, contents.data(), contents.size());
+      if (written < 0 && errno == EINTR) continue;
+      ENGRAM_CHECK(written >= 0, file.temporary_path(), ": write failed: ", std::strerror(errno));
+      contents.remove_prefix(static_cast<size_t>(written));
+    }
+  }
+  file.publish();
+}
+
+void sync_file(const std::string& path) { sync(path, O_RDONLY); }
+
+void sync_directory(const std::string& path) { sync(path, O_RDONLY | O_DIRECTORY); }
+
+std::string digest_of(std::span<const std::byte> bytes) { return hex(XXH3_128bits(bytes.data(), bytes.size())); }
+
+std::string digest_of_file(const std::string& path) {
+  const Descriptor file(path, O_RDONLY);
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  std::vector<char> buffer(size_t{1} << 20);
+  while (true) {
+    const ssize_t count = ::read(file.number, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    ENGRAM_CHECK(count >= 0, path, ": read failed: ", std::strerror(errno));
+    if (count == 0) return hex(XXH3_128bits_digest(state.get()));
+    XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(count));
+  }
+}
+
+void check_free_space(const std::string& directory, int64_t num_bytes) {
+  struct statvfs status;
+  ENGRAM_CHECK(::statvfs(directory.c_str(), &status) == 0, directory, ": statvfs failed: ", std::strerror(errno));
+  const auto available = static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+  ENGRAM_CHECK(available >= num_bytes, directory, ": ", available, " bytes are free, wanted ", num_bytes);
+}
+
+}  // namespace engram
