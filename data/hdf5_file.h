@@ -20,19 +20,21 @@ namespace engram {
 // Every failure is an Error that names file and dataset and ends with HDF5's own messages, indented.
 
 // Little-endian element types of a dataset. bfloat16 is stored as uint16 with an attribute dtype = "bfloat16".
-enum class FileType : uint8_t {
-  kFloat32, kFloat64, kBFloat16, kInt32, kInt64, kUInt8, kUInt16, kUInt32, kUInt64
-};
+enum class FileType : uint8_t { kFloat32, kFloat64, kBFloat16, kInt32, kInt64, kUInt8, kUInt16, kUInt32, kUInt64 };
 const char* name_of(FileType type);
 int64_t size_of(FileType type);
 FileType file_type(DType dtype);
 
 template <class T>
 FileType file_type_of() {
-  if constexpr (std::is_same_v<T, uint16_t>) return FileType::kUInt16;
-  else if constexpr (std::is_same_v<T, uint32_t>) return FileType::kUInt32;
-  else if constexpr (std::is_same_v<T, uint64_t>) return FileType::kUInt64;
-  else return file_type(dtype_of<T>);
+  if constexpr (std::is_same_v<T, uint16_t>)
+    return FileType::kUInt16;
+  else if constexpr (std::is_same_v<T, uint32_t>)
+    return FileType::kUInt32;
+  else if constexpr (std::is_same_v<T, uint64_t>)
+    return FileType::kUInt64;
+  else
+    return file_type(dtype_of<T>);
 }
 
 // Row-major host memory of rank 1 to 4 that is written to or read from a dataset; converts from Tensor and span.
