@@ -10,12 +10,14 @@
 
 namespace engram {
 
+struct TokenizerData;
+
 // A byte-level BPE vocabulary as Hugging Face's tokenizer.json describes it (GPT-2, Llama 3, Qwen 2.5, DeepSeek-V3).
 // Immutable after loading; threads may share one. encode() equals the `tokenizers` library with
 // add_special_tokens = false: no begin or end token is added, truncation and padding settings are ignored.
 //
-// Understood: model BPE without dropout, unknown token, prefixes, suffixes or byte fallback; `ignore_merges`;
-// normalizer none or NFC; pre-tokenizers Split (regular expression or string; Isolated, Removed, MergedWithPrevious),
+// Understood: model BPE without dropout, prefixes, suffixes or byte fallback; `ignore_merges`;
+// no normalizer; pre-tokenizers Split (regular expression or string; Isolated, Removed, MergedWithPrevious),
 // ByteLevel (without prefix space) and their Sequence; added tokens without lstrip, rstrip and single_word; decoder
 // ByteLevel. Anything else is refused by name: a tokenizer that loads is one that encodes exactly.
 class BpeTokenizer {
@@ -34,7 +36,7 @@ class BpeTokenizer {
   int64_t vocabulary_size() const;
 
   // Ids of a text. Added tokens are found wherever they are spelt out, as in the library. For many texts, an encoder is
-  // faster. Throws Error with the byte offset where the text is not UTF-8.
+  // faster. Throws Error with the byte offset where the text is not UTF-8, and for texts of 2 GiB or more.
   std::vector<int32_t> encode(std::string_view text) const;
 
   // Bytes of a sequence; not always whole characters. Throws Error where an id is outside [0, vocabulary_size()).
@@ -60,9 +62,8 @@ class BpeTokenizer {
 
  private:
   friend class BpeEncoder;
-  struct Data;
-  explicit BpeTokenizer(std::unique_ptr<Data> data);
-  std::unique_ptr<Data> data_;
+  explicit BpeTokenizer(std::unique_ptr<const TokenizerData> data);
+  std::unique_ptr<const TokenizerData> data_;
 };
 
 // Encodes many texts with one tokenizer; keeps a cache of words, so one per thread. The tokenizer must outlive it.
