@@ -27,9 +27,6 @@ class MemoryTable {
   int64_t width() const { return weight_.size(1); }
 
  private:
-  template <class T>
-  void initialise(Stream& stream, const RowLayout& layout, int shard, const MemoryTableOptions& options);
-
   Buffer buffer_;
   Tensor weight_;
 };
