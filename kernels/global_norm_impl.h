@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/view.h"
+
+namespace engram {
+
+template <class T>
+struct SumOfSquares {
+  View<const T, 1> x;
+  View<double, 1> total;
+};
+
+template <class T>
+void run(CpuQueue&, const SumOfSquares<T>&);
+
+}  // namespace engram
