@@ -1,0 +1,123 @@
+#include "kernels/adamw.h"
+
+#include "tests/testing.h"
+
+namespace engram {
+namespace {
+
+using test::relative_error;
+
+struct AdamWTest : test::CpuFixture {
+  static constexpr AdamWOptions kOptions{.learning_rate = 1e-2,
+                                         .beta1 = 0.9,
+                                         .beta2 = 0.95,
+                                         .eps = 1e-8,
+                                         .weight_decay = 0.1,
+                                         .grad_scale = 0.25,
+                                         .step = 1};
+
+  struct Shard {
+    Tensor weight, m, v;
+  };
+  template <class T>
+  Shard make_shard(int64_t count) {
+    return {test::random_tensor<T>(arena, 1, {count}), test::constant_tensor(arena, T(0), {count}),
+            test::constant_tensor(arena, T(0), {count})};
+  }
+  template <class T>
+  Tensor gradient(int64_t step, int64_t count) {
+    return test::random_tensor<T>(arena, 100 + static_cast<uint64_t>(step), {count}, 0.1);
+  }
+  static AdamWOptions options_at(int64_t step) {
+    AdamWOptions options = kOptions;
+    options.step = step;
+    return options;
+  }
+};
+
+TEST_F(AdamWTest, MatchesTheFormulaOverManySteps) {
+  for (const int64_t count : {0, 1, 19}) {
+    const Shard shard = make_shard<double>(count);
+    std::vector<double> weight, m(static_cast<size_t>(count)), v(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) weight.push_back(test::element(shard.weight, i));
+    for (int64_t step = 1; step <= 20; ++step) {
+      const Tensor grad = gradient<double>(step, count);
+      adamw_update(stream, options_at(step), shard.weight, grad, shard.m, shard.v);
+      for (size_t i = 0; i < weight.size(); ++i) {
+        const double g = 0.25 * test::element(grad, static_cast<int64_t>(i));
+        m[i] = 0.9 * m[i] + 0.1 * g;
+        v[i] = 0.95 * v[i] + 0.05 * g * g;
+        const double mhat = m[i] / (1 - std::pow(0.9, step)), vhat = v[i] / (1 - std::pow(0.95, step));
+        weight[i] -= 1e-2 * (0.1 * weight[i] + mhat / (std::sqrt(vhat) + 1e-8));
+      }
+    }
+    EXPECT_LT(relative_error(shard.weight, test::tensor_of(arena, weight, {count})), 1e-13);
+    EXPECT_LT(relative_error(shard.m, test::tensor_of(arena, m, {count})), 1e-13);
+    EXPECT_LT(relative_error(shard.v, test::tensor_of(arena, v, {count})), 1e-13);
+  }
+}
+
+TEST_F(AdamWTest, FloatMatchesDouble) {
+  constexpr int64_t kCount = 1001;
+  const Shard shard = make_shard<float>(kCount);
+  const Shard want{test::to_double(arena, shard.weight), test::to_double(arena, shard.m),
+                   test::to_double(arena, shard.v)};
+  const Tensor start = test::clone(arena, want.weight);
+  for (int64_t step = 1; step <= 100; ++step) {
+    Arena::Scope scope(arena);
+    const Tensor grad = gradient<float>(step, kCount);
+    adamw_update(stream, options_at(step), shard.weight, grad, shard.m, shard.v);
+    adamw_update(stream, options_at(step), want.weight, test::to_double(arena, grad), want.m, want.v);
+  }
+  EXPECT_LT(relative_error(shard.weight, want.weight), 1e-6);
+  EXPECT_LT(relative_error(shard.m, want.m), 1e-6);
+  EXPECT_LT(relative_error(shard.v, want.v), 1e-6);
+  EXPECT_GT(relative_error(start, want.weight), 1e-2);  // the weights did move
+}
+
+TEST_F(AdamWTest, CuttingTheShardChangesNoBit) {
+  constexpr int64_t kCount = 77;
+  const Shard whole = make_shard<float>(kCount), cut = make_shard<float>(kCount);
+  for (int64_t step = 1; step <= 3; ++step) {
+    const Tensor grad = gradient<float>(step, kCount);
+    adamw_update(stream, options_at(step), whole.weight, grad, whole.m, whole.v);
+    int64_t begin = 0;
+    for (const int64_t count : {1, 0, 30, 3, 43}) {
+      adamw_update(stream, options_at(step), cut.weight.rows(begin, count), grad.rows(begin, count),
+                   cut.m.rows(begin, count), cut.v.rows(begin, count));
+      begin += count;
+    }
+  }
+  EXPECT_TRUE(test::same_bits(whole.weight, cut.weight));
+  EXPECT_TRUE(test::same_bits(whole.m, cut.m));
+  EXPECT_TRUE(test::same_bits(whole.v, cut.v));
+}
+
+TEST_F(AdamWTest, AZeroGradientOnlyDecays) {
+  const Shard shard = make_shard<float>(5);
+  const Tensor start = test::clone(arena, shard.weight);
+  AdamWOptions options = kOptions;
+  options.eps = 1e-20;
+  adamw_update(stream, options, shard.weight, test::constant_tensor(arena, 0.0f, {5}), shard.m, shard.v);
+  for (int64_t i = 0; i < 5; ++i) EXPECT_NEAR(test::element(shard.weight, i), 0.999 * test::element(start, i), 1e-7);
+  options.weight_decay = 0;
+  const Tensor decayed = test::clone(arena, shard.weight);
+  adamw_update(stream, options, shard.weight, test::constant_tensor(arena, 0.0f, {5}), shard.m, shard.v);
+  EXPECT_TRUE(test::same_bits(shard.weight, decayed));
+}
+
+TEST_F(AdamWTest, RefusesWrongArguments) {
+  const Shard shard = make_shard<float>(5);
+  const Tensor grad = gradient<float>(1, 5), few = gradient<float>(1, 4);
+  const auto message = [&](const AdamWOptions& options, const Tensor& gradients) {
+    return test::error_of([&] { adamw_update(stream, options, shard.weight, gradients, shard.m, shard.v); });
+  };
+  EXPECT_NE(message(kOptions, few).find("grad, m or v: got float32 [4], wanted float32 [5]"), std::string::npos);
+  EXPECT_NE(message(options_at(0), grad).find("step is 0; updates are counted from 1"), std::string::npos);
+  AdamWOptions options = kOptions;
+  options.beta2 = 1;
+  EXPECT_NE(message(options, grad).find("a beta is 1; wanted at least 0 and below 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace engram
