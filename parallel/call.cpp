@@ -126,6 +126,10 @@ Call all_to_all_rows_call(int num_ranks, const Tensor& send, std::span<const int
   });
 }
 
+void check_host(const Stream& stream) {
+  ENGRAM_CHECK(device_of(stream) == Device::kCpu, "a communicator of host memory was given a CUDA stream");
+}
+
 void check_problem(const Call& call) {
   if (!call.problem.empty()) throw Error(call.problem);
 }

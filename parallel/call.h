@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/core/stream.h"
 #include "kernels/core/tensor.h"
 
 // What every back end checks about a collective call, on both sides. Part of the communicators, not for their users.
@@ -42,6 +43,9 @@ Call reduce_scatter_sum_call(int num_ranks, int rank, const Tensor& all, const T
 // Counts must be those of `num_ranks` peers.
 Call all_to_all_rows_call(int num_ranks, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts);
+
+// Throws Error for a CUDA stream: these back ends move host memory.
+void check_host(const Stream& stream);
 
 // Throws Error with the rank's own problem, if it has one.
 void check_problem(const Call& call);

@@ -10,6 +10,7 @@ namespace {
 constexpr int kName[] = {0};
 
 Pending move_bytes(Stream& stream, const Tensor& from, const Tensor& to) {
+  check_host(stream);
   if (is_dry(stream)) return {};
   return Pending([from, to] {
     if (from.numel() > 0) std::memmove(to.data, from.data, static_cast<size_t>(from.num_bytes()));

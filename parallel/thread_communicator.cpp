@@ -146,6 +146,7 @@ void ThreadCommunicator::exchange(const Offer& offer, const std::function<void()
 }
 
 Pending ThreadCommunicator::issue(Stream& stream, Offer offer, std::function<void()> read) {
+  check_host(stream);
   if (is_dry(stream)) {
     check_problem(offer.call);
     return {};
