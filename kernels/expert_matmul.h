@@ -13,7 +13,7 @@ namespace engram {
 //   offsets  [num_experts + 1]       int64, ascending from 0 to num_rows (see expert_permute_plan)
 //   y        [num_rows, out]         dtype of x, written
 //
-// Throws Error where a shape or dtype does not fit, here and below.
+// Throws Error where a shape or dtype does not fit and, on the CPU, for other offsets; here and below.
 void expert_matmul_forward(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& offsets,
                            const Tensor& y);
 

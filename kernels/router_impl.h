@@ -1,0 +1,41 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/view.h"
+
+namespace engram {
+
+template <class T>
+struct RouterForward {
+  View<const T, 2> logits;
+  View<const T, 1> bias;
+  T scale;
+  View<int32_t, 2> expert;
+  View<T, 2> weight;
+  View<int64_t, 1> load;
+};
+
+template <class T>
+struct RouterBackward {
+  View<const T, 2> logits;
+  View<const int32_t, 2> expert;
+  View<const T, 2> dweight;
+  T scale;
+  View<T, 2> dlogits;
+};
+
+template <class T>
+struct RouterUpdateBias {
+  View<const int64_t, 1> load;
+  T rate;
+  View<T, 1> bias;
+};
+
+template <class T>
+void run(CpuQueue&, const RouterForward<T>&);
+template <class T>
+void run(CpuQueue&, const RouterBackward<T>&);
+template <class T>
+void run(CpuQueue&, const RouterUpdateBias<T>&);
+
+}  // namespace engram

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/view.h"
+
+namespace engram {
+
+template <class T>
+struct SwigluForward {
+  View<const T, 2> gate_up;
+  View<T, 2> y;
+};
+
+template <class T>
+struct SwigluBackward {
+  View<const T, 2> gate_up;
+  View<const T, 2> dy;
+  View<T, 2> dgate_up;
+};
+
+template <class T>
+void run(CpuQueue&, const SwigluForward<T>&);
+template <class T>
+void run(CpuQueue&, const SwigluBackward<T>&);
+
+}  // namespace engram
