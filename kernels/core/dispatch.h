@@ -15,7 +15,8 @@ template <class... Ts> struct Cuda {};
 namespace detail {
 
 template <class Queue, class Fn, template <class...> class Backend, class... Ts>
-bool call_with_type(Backend<Ts...>, DType dtype, Queue& queue, Fn& fn) {
+bool call_with_type(Backend<Ts...>, [[maybe_unused]] DType dtype, [[maybe_unused]] Queue& queue,
+                    [[maybe_unused]] Fn& fn) {  // unused where the list is empty
   return ((dtype == dtype_of<Ts> && (fn.template operator()<Ts>(queue), true)) || ...);
 }
 
