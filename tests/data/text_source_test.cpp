@@ -1,0 +1,133 @@
+#include "data/text_source.h"
+
+#include <zlib.h>
+
+#include "tests/data/temporary_directory.h"
+#include "tests/testing.h"
+
+namespace engram {
+namespace {
+
+using test::error_of;
+using Documents = std::vector<std::string>;
+
+struct TextSourceTest : ::testing::Test {
+  test::TemporaryDirectory directory;
+  TextSourceOptions options;
+  TextSourceReport report;
+
+  Documents read(const std::string& name, const std::string& contents) {
+    test::write_file(directory / name, contents);
+    return read_file(name);
+  }
+  Documents read_file(const std::string& name) {
+    Documents documents;
+    report =
+        for_each_document({directory / name}, options, [&](std::string_view text) { documents.emplace_back(text); });
+    EXPECT_EQ(report.num_documents, static_cast<int64_t>(documents.size()));
+    return documents;
+  }
+  void write_gzip(const std::string& name, const std::string& contents) {
+    const gzFile file = gzopen((directory / name).c_str(), "wb");
+    ASSERT_EQ(gzwrite(file, contents.data(), static_cast<unsigned>(contents.size())),
+              static_cast<int>(contents.size()));
+    gzclose(file);
+  }
+  // Under kStop the Error says "<file>:<words>", under kSkip the other documents come and the record is counted.
+  void expect_bad(const std::string& name, const std::string& contents, const std::string& words,
+                  const Documents& rest) {
+    options.on_bad_record = BadRecordPolicy::kStop;
+    const std::string error = error_of([&] { read(name, contents); });
+    EXPECT_NE(error.find(directory / name + ":" + words), std::string::npos) << error;
+    options.on_bad_record = BadRecordPolicy::kSkip;
+    EXPECT_EQ(read(name, contents), rest);
+    EXPECT_EQ(report.num_bad_records, 1);
+    EXPECT_EQ(report.first_bad_record.find(directory / name + ":" + words), 0u) << report.first_bad_record;
+  }
+};
+
+TEST_F(TextSourceTest, TextFileSplitsAtSeparatorLines) {
+  EXPECT_EQ(read("a.txt", "one\ntwo\n<|endoftext|>\n\n three \n\nx\n<|endoftext|>\n"),
+            (Documents{"one\ntwo", " three \n\nx"}));
+  EXPECT_EQ(report.num_empty, 0);
+  EXPECT_EQ(report.num_bytes, 7 + 10);
+  EXPECT_EQ(read("a.txt", "a\r\n<|endoftext|>\r\nb"), (Documents{"a", "b"}));
+  EXPECT_EQ(read("a.txt", "in <|endoftext|> line\n"), (Documents{"in <|endoftext|> line"}));
+  EXPECT_EQ(read("a.txt", "<|endoftext|>\n\n<|endoftext|>\nx\n<|endoftext|>"), (Documents{"x"}));
+  EXPECT_EQ(report.num_empty, 2);
+}
+
+TEST_F(TextSourceTest, TextFileWithoutSeparatorIsOneDocument) {
+  EXPECT_EQ(read("a.txt", "\n\none\n\ntwo\n\n"), (Documents{"one\n\ntwo"}));
+  EXPECT_EQ(read("a.txt", "\xef\xbb\xbfwith mark"), (Documents{"with mark"}));
+  EXPECT_EQ(read("a.txt", ""), Documents{});
+  EXPECT_EQ(report.num_empty, 1);
+}
+
+TEST_F(TextSourceTest, LongLinesCrossTheReadBuffer) {
+  const std::string line(1000003, 'x');
+  EXPECT_EQ(read("a.txt", line + "\n<|endoftext|>\n" + line + "y"), (Documents{line, line + "y"}));
+}
+
+TEST_F(TextSourceTest, JsonLinesGiveTheirField) {
+  EXPECT_EQ(read("a.jsonl", "{\"text\": \"a\\nb\"}\n\n{\"id\": 3, \"text\": \"\\u00e9\"}\r\n{\"text\": \"\"}"),
+            (Documents{"a\nb", "\xc3\xa9"}));
+  EXPECT_EQ(report.num_empty, 1);
+  options.json_field = "body";
+  EXPECT_EQ(read("a.jsonl", "{\"text\": 1, \"body\": \"b\"}"), (Documents{"b"}));
+}
+
+TEST_F(TextSourceTest, CompressedFilesReadAsPlainOnes) {
+  const std::string line(300000, 'z');
+  write_gzip("a.txt.gz", "one\n<|endoftext|>\n" + line + "\n");
+  EXPECT_EQ(read_file("a.txt.gz"), (Documents{"one", line}));
+  write_gzip("a.jsonl.gz", "{\"text\": \"a\"}\n");
+  EXPECT_EQ(read_file("a.jsonl.gz"), (Documents{"a"}));
+
+  std::string noise;
+  for (uint32_t i = 0; i < 100000; ++i) noise.push_back(static_cast<char>('a' + (i * i * 2654435761u >> 24) % 26));
+  write_gzip("b.txt.gz", noise);
+  const std::string bytes = test::read_file(directory / "b.txt.gz");
+  options.on_bad_record = BadRecordPolicy::kSkip;  // a damaged file is no bad record
+  const std::string cut = error_of([&] { read("b.txt.gz", bytes.substr(0, bytes.size() / 2)); });
+  EXPECT_NE(cut.find("b.txt.gz: read failed"), std::string::npos) << cut;
+  std::string flipped = bytes;
+  flipped[bytes.size() / 2] = static_cast<char>(flipped[bytes.size() / 2] ^ 1);
+  EXPECT_NE(error_of([&] { read("b.txt.gz", flipped); }).find("b.txt.gz: read failed"), std::string::npos);
+}
+
+TEST_F(TextSourceTest, BadJsonRecordsNameTheirLine) {
+  const std::string good = "{\"text\": \"good\"}\n";
+  expect_bad("a.jsonl", good + "{\"text\": \n" + good, "2: is no JSON", {"good", "good"});
+  expect_bad("a.jsonl", "\n" + good + "{\"txt\": \"x\"}\n", "3: has no field \"text\"", {"good"});
+  expect_bad("a.jsonl", "{\"text\": 5}\n" + good, "1: field \"text\" is a number, wanted a string", {"good"});
+  expect_bad("a.jsonl", "[1]\n" + good, "1: is a JSON array, wanted an object", {"good"});
+  expect_bad("a.jsonl", good + "{\"text\": \"\xff\"}\n", "2: byte 10 is no UTF-8", {"good"});
+  expect_bad("a.jsonl", good + "{\"text\": \"\\ud800\"}\n", "2: is no JSON", {"good"});
+  options.max_line_bytes = 20;
+  expect_bad("a.jsonl", good + "{\"text\": \"much too long\"}\n" + good, "2: line is longer than 20 bytes",
+             {"good", "good"});
+}
+
+TEST_F(TextSourceTest, BadTextTakesItsDocumentWithIt) {
+  expect_bad("a.txt", "a\n<|endoftext|>\nb\n\xc3(\nc\n\xff\n<|endoftext|>\nd\n", "4: byte 0 is no UTF-8", {"a", "d"});
+  expect_bad("a.txt", "whole \xed\xa0\x80 file\n", "1: byte 6 is no UTF-8", {});
+  options.max_line_bytes = 15;
+  expect_bad("a.txt", "a\n<|endoftext|>\n0123456789abcdef\n", "3: line is longer than 15 bytes", {"a"});
+}
+
+TEST_F(TextSourceTest, DirectoriesExpandInOrderOfNames) {
+  for (const std::string name : {"b.txt", "a.jsonl", "c.txt.gz", "d.md"}) test::write_file(directory / name, "");
+  EXPECT_EQ(expand_inputs({directory / "b.txt", directory.path()}),
+            (Documents{directory / "b.txt", directory / "a.jsonl", directory / "b.txt", directory / "c.txt.gz"}));
+  EXPECT_NE(error_of([&] { expand_inputs({directory / "none"}); }).find("none: no such file or directory"),
+            std::string::npos);
+  std::filesystem::create_directory(directory / "empty");
+  EXPECT_NE(error_of([&] { expand_inputs({directory / "empty"}); }).find("empty: holds no .txt or .jsonl"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { read_file("d.md"); }).find("d.md: unknown kind of file"), std::string::npos);
+  EXPECT_NE(error_of([&] { read_file("gone.txt"); }).find("gone.txt: open failed: No such file"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace engram
