@@ -1,0 +1,18 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/view.h"
+
+namespace engram {
+
+template <class T>
+struct RowSegmentSum {
+  View<const T, 2> values;
+  View<const int64_t, 1> index;
+  View<Accumulator<T>, 2> sums;
+};
+
+template <class T>
+void run(CpuQueue&, const RowSegmentSum<T>&);
+
+}  // namespace engram

@@ -1,0 +1,21 @@
+#include "kernels/unique_rows.h"
+
+#include "kernels/core/dispatch.h"
+#include "kernels/unique_rows_impl.h"
+
+namespace engram {
+
+void unique_rows(Stream& stream, const Tensor& keys, const Tensor& unique, const Tensor& inverse, const Tensor& count) {
+  check_tensor("unique_rows: keys", keys, DType::kInt64, {-1});
+  check_tensor("unique_rows: unique", unique, DType::kInt64, {keys.size(0)});
+  check_tensor("unique_rows: inverse", inverse, DType::kInt64, {keys.size(0)});
+  check_tensor("unique_rows: count", count, DType::kInt64, {1});
+  dispatch<Cpu<int64_t>, Cuda<>>("unique_rows", stream, keys.dtype, [&]<class T>(auto& queue) {
+    run(queue, UniqueRows{.keys = view<const T, 1>(keys),
+                          .unique = view<T, 1>(unique),
+                          .inverse = view<T, 1>(inverse),
+                          .count = view<T, 1>(count)});
+  });
+}
+
+}  // namespace engram

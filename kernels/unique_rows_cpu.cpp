@@ -1,0 +1,22 @@
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "kernels/unique_rows_impl.h"
+
+namespace engram {
+
+void run(CpuQueue&, const UniqueRows& a) {
+  std::vector<std::pair<int64_t, int64_t>> sorted;  // key, position
+  sorted.reserve(static_cast<size_t>(a.keys.size(0)));
+  for (int64_t i = 0; i < a.keys.size(0); ++i) sorted.emplace_back(a.keys(i), i);
+  std::sort(sorted.begin(), sorted.end());
+  int64_t count = 0;
+  for (const auto& [key, position] : sorted) {
+    if (count == 0 || a.unique(count - 1) != key) a.unique(count++) = key;
+    a.inverse(position) = count - 1;
+  }
+  a.count(0) = count;
+}
+
+}  // namespace engram

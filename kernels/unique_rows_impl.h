@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/view.h"
+
+namespace engram {
+
+struct UniqueRows {
+  View<const int64_t, 1> keys;
+  View<int64_t, 1> unique;
+  View<int64_t, 1> inverse;
+  View<int64_t, 1> count;
+};
+
+void run(CpuQueue&, const UniqueRows&);
+
+}  // namespace engram
