@@ -5,6 +5,7 @@
 
 #include "data/bpe_tokenizer.h"
 #include "data/tokenizer_json.h"
+#include "data/unicode_nfc.h"
 #include "data/utf8.h"
 #include "kernels/core/check.h"
 
@@ -58,6 +59,7 @@ struct BpeEncoder::State {
   std::vector<int32_t> symbols;
 
   void encode_checked(std::string_view text, bool match_added, std::vector<int32_t>& ids);
+  void encode_text(std::string_view text, bool match_added, std::vector<int32_t>& ids);
   void encode_words(std::string_view text, std::vector<int32_t>& ids);
   void encode_word(std::string_view word, std::vector<int32_t>& ids);
 };
@@ -95,6 +97,13 @@ void BpeEncoder::State::encode_words(std::string_view text, std::vector<int32_t>
   for (const std::string_view word : data.pre_tokenizer.split(text, scratch)) encode_word(word, ids);
 }
 
+void BpeEncoder::State::encode_text(std::string_view text, bool match_added, std::vector<int32_t>& ids) {
+  if (!data.normalize_nfc) return encode_words(text, ids);
+  const std::string normalized = normalize_nfc(text);
+  if (!match_added) return encode_words(normalized, ids);
+  around_added(data.added_normalized, normalized, ids, [&](std::string_view part) { encode_words(part, ids); });
+}
+
 void BpeEncoder::State::encode_checked(std::string_view text, bool match_added, std::vector<int32_t>& ids) {
   constexpr auto kMaxBytes = static_cast<size_t>(std::numeric_limits<int32_t>::max());
   ENGRAM_CHECK(text.size() <= kMaxBytes, "encode: got a text of ", text.size(), " bytes, wanted at most ", kMaxBytes);
@@ -102,8 +111,8 @@ void BpeEncoder::State::encode_checked(std::string_view text, bool match_added, 
   ENGRAM_CHECK(!invalid, "encode: the text is not UTF-8 at byte ", invalid.value_or(0));
   const size_t before = ids.size();
   try {
-    if (!match_added) return encode_words(text, ids);
-    around_added(data.added, text, ids, [&](std::string_view part) { encode_words(part, ids); });
+    if (!match_added) return encode_text(text, match_added, ids);
+    around_added(data.added, text, ids, [&](std::string_view part) { encode_text(part, match_added, ids); });
   } catch (...) {
     ids.resize(before);
     throw;

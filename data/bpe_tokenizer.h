@@ -17,7 +17,7 @@ struct TokenizerData;
 // add_special_tokens = false: no begin or end token is added, truncation and padding settings are ignored.
 //
 // Understood: model BPE without dropout, prefixes, suffixes or byte fallback; `ignore_merges`;
-// no normalizer; pre-tokenizers Split (regular expression or string; Isolated, Removed, MergedWithPrevious),
+// normalizer none or NFC; pre-tokenizers Split (regular expression or string; Isolated, Removed, MergedWithPrevious),
 // ByteLevel (without prefix space) and their Sequence; added tokens without lstrip, rstrip and single_word; decoder
 // ByteLevel. Anything else is refused by name: a tokenizer that loads is one that encodes exactly.
 class BpeTokenizer {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/byte_level.h"
+#include "data/unicode_nfc.h"
 #include "data/utf8.h"
 #include "kernels/core/check.h"
 
@@ -48,12 +49,16 @@ void check_model(const json& model) {
   ENGRAM_CHECK(member(model, "merges").is_array(), "model: no array \"merges\"");
 }
 
-void check_normalizer(const json& normalizer) {
-  if (normalizer.is_null()) return;
+// True for NFC, false for none; everything else is refused by name.
+bool is_nfc(const json& normalizer) {
+  if (normalizer.is_null()) return false;
   const json& type = member(normalizer, "type");
+  if (type == "NFC") return true;
   ENGRAM_CHECK(type == "Sequence" && member(normalizer, "normalizers").is_array(), "normalizer: type ", type.dump(),
-               " is not supported; supported: none, empty Sequence");
-  for (const json& step : normalizer["normalizers"]) check_normalizer(step);
+               " is not supported; supported: none, NFC, Sequence");
+  bool result = false;
+  for (const json& step : normalizer["normalizers"]) result |= is_nfc(step);
+  return result;
 }
 
 // Gathers (id, piece) pairs; afterwards the ids are dense and no piece has two.
@@ -109,7 +114,11 @@ void read_vocabulary(const json& model, const json& added, TokenizerData& data) 
     check_added_token(token);
     const auto content = token["content"].get<std::string>();
     const int32_t id = vocabulary.add(member(token, "id"), content);
-    data.added.add(content, id);
+    const bool normalized = data.normalize_nfc && member(token, "normalized") == true;
+    if (normalized)
+      data.added_normalized.add(normalize_nfc(content), id);
+    else
+      data.added.add(content, id);
     if (member(token, "special") == true) special.push_back(id);
   }
   vocabulary.finish();
@@ -181,8 +190,9 @@ TokenizerData parse_tokenizer_json(std::string_view text) {
                      .byte_id = {},
                      .merges = BpeMerges(static_cast<int64_t>(model["merges"].size())),
                      .pre_tokenizer = PreTokenizer(member(root, "pre_tokenizer")),
-                     .added = {}};
-  check_normalizer(member(root, "normalizer"));
+                     .added = {},
+                     .added_normalized = {},
+                     .normalize_nfc = is_nfc(member(root, "normalizer"))};
   read_vocabulary(model, member(root, "added_tokens"), data);
   read_bytes(data, member(model, "ignore_merges") == true);
   read_merges(model["merges"], data);

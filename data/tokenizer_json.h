@@ -24,7 +24,9 @@ struct TokenizerData {
   std::array<int32_t, 256> byte_id;
   BpeMerges merges;
   PreTokenizer pre_tokenizer;
-  AddedTokens added;
+  AddedTokens added;             // looked for in the text as it is
+  AddedTokens added_normalized;  // looked for in normalized text
+  bool normalize_nfc;
 };
 
 // Reads the text of a tokenizer.json. Throws Error, without the file's name, where it is not what BpeTokenizer
