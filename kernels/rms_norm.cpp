@@ -15,9 +15,12 @@ void forward(Stream& stream, const Tensor& x, const Tensor& delta, const Tensor&
   check_tensor("rms_norm: y", y, x.dtype, {num_rows, width});
   check_tensor("rms_norm: inv_rms", inv_rms, accumulator(x.dtype), {num_rows});
   dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>("rms_norm", stream, x.dtype, [&]<class T>(auto& queue) {
-    run(queue, RmsNormForward<T>{.x = view<const T, 2>(x), .delta = optional_view<const T, 2>(delta),
-                                 .weight = view<const T, 1>(weight), .eps = static_cast<Accumulator<T>>(eps),
-                                 .sum = optional_view<T, 2>(sum), .y = view<T, 2>(y),
+    run(queue, RmsNormForward<T>{.x = view<const T, 2>(x),
+                                 .delta = optional_view<const T, 2>(delta),
+                                 .weight = view<const T, 1>(weight),
+                                 .eps = static_cast<Accumulator<T>>(eps),
+                                 .sum = optional_view<T, 2>(sum),
+                                 .y = view<T, 2>(y),
                                  .inv_rms = view<Accumulator<T>, 1>(inv_rms)});
   });
 }
@@ -47,9 +50,12 @@ void rms_norm_backward(Stream& stream, const Tensor& x, const Tensor& weight, co
   check_tensor("rms_norm: dweight", dweight, accumulator(x.dtype), {width});
   if (!dsum.empty()) check_tensor("rms_norm: dsum", dsum, x.dtype, {num_rows, width});
   dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>("rms_norm", stream, x.dtype, [&]<class T>(auto& queue) {
-    run(queue, RmsNormBackward<T>{.x = view<const T, 2>(x), .weight = view<const T, 1>(weight),
-                                  .inv_rms = view<const Accumulator<T>, 1>(inv_rms), .dy = view<const T, 2>(dy),
-                                  .dsum = optional_view<const T, 2>(dsum), .dx = view<T, 2>(dx),
+    run(queue, RmsNormBackward<T>{.x = view<const T, 2>(x),
+                                  .weight = view<const T, 1>(weight),
+                                  .inv_rms = view<const Accumulator<T>, 1>(inv_rms),
+                                  .dy = view<const T, 2>(dy),
+                                  .dsum = optional_view<const T, 2>(dsum),
+                                  .dx = view<T, 2>(dx),
                                   .dweight = view<Accumulator<T>, 1>(dweight)});
   });
 }

@@ -13,7 +13,7 @@ unsigned blocks_for(int64_t count, int64_t per_block) {
 
 // One warp a row: the row is read twice, the second time from cache.
 template <class T>
-__global__ void __launch_bounds__(kWarpSize * kRowsPerBlock) forward_kernel(RmsNormForward<T> a) {
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(RmsNormForward<T> a) {
   using Acc = Accumulator<T>;
   const int64_t row = int64_t{blockIdx.x} * kRowsPerBlock + threadIdx.y;
   if (row >= a.x.size(0)) return;
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kWarpSize * kRowsPerBlock) forward_kernel(RmsN
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWarpSize * kRowsPerBlock) dx_kernel(RmsNormBackward<T> a) {
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) dx_kernel(RmsNormBackward<T> a) {
   using Acc = Accumulator<T>;
   const int64_t row = int64_t{blockIdx.x} * kRowsPerBlock + threadIdx.y;
   if (row >= a.x.size(0)) return;
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kWarpSize * kRowsPerBlock) dx_kernel(RmsNormBa
 
 // One warp a column, rows in a fixed order: the same bits on every run.
 template <class T>
-__global__ void __launch_bounds__(kWarpSize * kRowsPerBlock) dweight_kernel(RmsNormBackward<T> a) {
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) dweight_kernel(RmsNormBackward<T> a) {
   using Acc = Accumulator<T>;
   const int64_t column = int64_t{blockIdx.x} * kRowsPerBlock + threadIdx.y;
   if (column >= a.x.size(1)) return;

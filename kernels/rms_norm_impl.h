@@ -27,9 +27,13 @@ struct RmsNormBackward {
   View<Accumulator<T>, 1> dweight;
 };
 
-template <class T> void run(CpuQueue&, const RmsNormForward<T>&);
-template <class T> void run(CpuQueue&, const RmsNormBackward<T>&);
-template <class T> void run(CudaQueue&, const RmsNormForward<T>&);
-template <class T> void run(CudaQueue&, const RmsNormBackward<T>&);
+template <class T>
+void run(CpuQueue&, const RmsNormForward<T>&);
+template <class T>
+void run(CpuQueue&, const RmsNormBackward<T>&);
+template <class T>
+void run(CudaQueue&, const RmsNormForward<T>&);
+template <class T>
+void run(CudaQueue&, const RmsNormBackward<T>&);
 
 }  // namespace engram

@@ -57,8 +57,10 @@ inline double element(const Tensor& tensor, int64_t i) {
 }
 
 inline void set_element(const Tensor& tensor, int64_t i, double value) {
-  if (tensor.dtype == DType::kFloat64) static_cast<double*>(tensor.data)[i] = value;
-  else static_cast<float*>(tensor.data)[i] = static_cast<float>(value);
+  if (tensor.dtype == DType::kFloat64)
+    static_cast<double*>(tensor.data)[i] = value;
+  else
+    static_cast<float*>(tensor.data)[i] = static_cast<float>(value);
 }
 
 inline double dot(const Tensor& a, const Tensor& b) {

@@ -23,8 +23,8 @@ Arena Arena::dry() {
 Tensor Arena::take(const char* name, DType dtype, std::initializer_list<int64_t> shape) {
   const Tensor tensor(base_ + used_, dtype, shape);
   const int64_t num_bytes = (tensor.num_bytes() + kAlignment - 1) / kAlignment * kAlignment;
-  ENGRAM_CHECK(num_bytes <= capacity_ - used_, "arena: \"", name, "\" needs ", num_bytes, " bytes, ",
-               capacity_ - used_, " of ", capacity_, " are left; lower train.micro_batch");
+  ENGRAM_CHECK(num_bytes <= capacity_ - used_, "arena: \"", name, "\" needs ", num_bytes, " bytes, ", capacity_ - used_,
+               " of ", capacity_, " are left; lower train.micro_batch");
   used_ += num_bytes;
   entries_.push_back({name, num_bytes});
   if (used_ > peak_) {

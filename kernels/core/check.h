@@ -41,11 +41,11 @@ template <class... Parts>
 }  // namespace engram
 
 // Throws Error built from the parts unless the condition holds. For our own mistakes use assert.
-#define ENGRAM_CHECK(condition, ...)                                                  \
-  do {                                                                                \
-    if (!(condition)) [[unlikely]] {                                                  \
-      ::engram::detail::fail(__FILE__, __LINE__, __VA_ARGS__);                        \
-    }                                                                                 \
+#define ENGRAM_CHECK(condition, ...)                           \
+  do {                                                         \
+    if (!(condition)) [[unlikely]] {                           \
+      ::engram::detail::fail(__FILE__, __LINE__, __VA_ARGS__); \
+    }                                                          \
   } while (false)
 
 // Throws Error built from the parts.

@@ -9,8 +9,10 @@
 namespace engram {
 
 // The element types for which an op has a twin on one backend.
-template <class... Ts> struct Cpu {};
-template <class... Ts> struct Cuda {};
+template <class... Ts>
+struct Cpu {};
+template <class... Ts>
+struct Cuda {};
 
 namespace detail {
 

@@ -27,6 +27,7 @@ struct bfloat16 {
 enum class DType : uint8_t { kFloat32, kFloat64, kBFloat16, kInt32, kInt64, kUInt8 };
 
 // Bytes of one element.
+// clang-format off
 constexpr int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::kFloat64:
@@ -67,6 +68,7 @@ namespace detail {
 template <class T> struct AccumulatorOf { using type = T; };
 template <> struct AccumulatorOf<bfloat16> { using type = float; };
 }  // namespace detail
+// clang-format on
 
 // The type in which sums over T are kept: float for bfloat16, T itself otherwise.
 template <class T>

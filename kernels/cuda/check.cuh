@@ -5,9 +5,9 @@
 #include "kernels/core/check.h"
 
 // Throws Error with CUDA's own words unless the call succeeded.
-#define ENGRAM_CUDA_CHECK(call)                                                                        \
-  do {                                                                                                 \
-    const cudaError_t engram_status = (call);                                                          \
-    ENGRAM_CHECK(engram_status == cudaSuccess, #call, ": ", cudaGetErrorName(engram_status), ", ",     \
-                 cudaGetErrorString(engram_status));                                                   \
+#define ENGRAM_CUDA_CHECK(call)                                                                    \
+  do {                                                                                             \
+    const cudaError_t engram_status = (call);                                                      \
+    ENGRAM_CHECK(engram_status == cudaSuccess, #call, ": ", cudaGetErrorName(engram_status), ", ", \
+                 cudaGetErrorString(engram_status));                                               \
   } while (false)

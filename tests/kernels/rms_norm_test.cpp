@@ -56,7 +56,8 @@ TEST_F(RmsNormTest, ForwardMatchesTheFormula) {
 TEST_F(RmsNormTest, PlainFormNormsTheSameSum) {
   const auto c = make_case<double>(kRows, kWidth);
   const Outputs fused = forward(c);
-  const Tensor y = arena.take("y", DType::kFloat64, {kRows, kWidth}), inv_rms = arena.take("n", DType::kFloat64, {kRows});
+  const Tensor y = arena.take("y", DType::kFloat64, {kRows, kWidth}),
+               inv_rms = arena.take("n", DType::kFloat64, {kRows});
   rms_norm_forward(stream, fused.sum, c.weight, kEps, y, inv_rms);
   EXPECT_TRUE(test::same_bits(y, fused.y));
   EXPECT_TRUE(test::same_bits(inv_rms, fused.inv_rms));
@@ -95,8 +96,9 @@ TEST_F(RmsNormTest, BackwardTwiceAddsExactlyTwice) {
 
 TEST_F(RmsNormTest, FloatMatchesDouble) {
   const auto c = make_case<float>(kRows, kWidth);
-  const Case<double> wide{test::to_double(arena, c.x), test::to_double(arena, c.delta), test::to_double(arena, c.weight),
-                          test::to_double(arena, c.dy), test::to_double(arena, c.dsum)};
+  const Case<double> wide{test::to_double(arena, c.x), test::to_double(arena, c.delta),
+                          test::to_double(arena, c.weight), test::to_double(arena, c.dy),
+                          test::to_double(arena, c.dsum)};
   const Outputs out = forward(c), want = forward(wide);
   EXPECT_LT(relative_error(out.y, want.y), 1e-6);
   const Tensor dx = arena.take("dx", DType::kFloat32, {kRows, kWidth});
@@ -112,7 +114,8 @@ TEST_F(RmsNormTest, FloatMatchesDouble) {
 TEST_F(RmsNormTest, RefusesTensorsThatDoNotFit) {
   const auto c = make_case<float>(kRows, kWidth);
   const Tensor narrow = arena.take("weight", DType::kFloat32, {kWidth - 1});
-  const Tensor y = arena.take("y", DType::kFloat32, {kRows, kWidth}), inv_rms = arena.take("n", DType::kFloat32, {kRows});
+  const Tensor y = arena.take("y", DType::kFloat32, {kRows, kWidth}),
+               inv_rms = arena.take("n", DType::kFloat32, {kRows});
   const std::string message = test::error_of([&] { rms_norm_forward(stream, c.x, narrow, kEps, y, inv_rms); });
   EXPECT_NE(message.find("weight: got float32 [130], wanted float32 [131]"), std::string::npos) << message;
 }
