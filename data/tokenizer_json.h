@@ -1,3 +1,4 @@
+// Long because it holds what the file has, each part with a header of its own.
 #pragma once
 
 #include <array>

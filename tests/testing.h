@@ -1,3 +1,4 @@
+// Long because every test includes this one header and no other for its tools.
 #pragma once
 
 #include <gtest/gtest.h>
