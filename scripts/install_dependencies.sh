@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs what is missing to build and run the program, on Debian 12, Ubuntu 24.04 and their like.
+#
+#   scripts/install_dependencies.sh [--tests] [--dry-run]
+#     --tests     also what the tests need
+#     --dry-run   only say what is missing
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+
+# package|what it is for
+needed='g++|C++20 compiler
+cmake|configures the build
+ninja-build|runs the build
+pkg-config|finds libraries
+libopenblas-dev|matrix products on the CPU
+libopenmpi-dev|messages between ranks
+openmpi-bin|mpirun, which starts the ranks
+libhdf5-dev|token stores and checkpoints
+libyaml-cpp-dev|configuration files
+libcli11-dev|command line
+libfmt-dev|text in messages and reports
+nlohmann-json3-dev|tokenizer files and metrics
+libpcre2-dev|splits text in the tokenizer
+libxxhash-dev|checksums'
+needed_by_tests='libgtest-dev|test framework
+python3|size and layer checks
+clang-format-14|format check'
+
+dry_run=
+for argument in "$@"; do
+  case $argument in
+    --tests) needed="$needed
+$needed_by_tests" ;;
+    --dry-run) dry_run=1 ;;
+    --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+    *) fail "unknown option $argument; known: --tests, --dry-run, --help" ;;
+  esac
+done
+
+if ! command -v apt-get > /dev/null; then
+  fail "this system has no apt-get; install by hand, under the names it has there:
+${needed//|/ - }"
+fi
+
+missing=()
+while IFS='|' read -r package purpose; do
+  if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" != installed ]; then
+    [ ${#missing[@]} -gt 0 ] || echo "Missing packages, with what each is for:"
+    printf '  %-20s %s\n' "$package" "$purpose"
+    missing+=("$package")
+  fi
+done <<< "$needed"
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "Every package needed is installed."
+  exit 0
+fi
+[ -z "$dry_run" ] || exit 0
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo > /dev/null || fail "run as root: apt-get install --no-install-recommends ${missing[*]}"
+  as_root=(sudo)
+fi
+echo "Installing them${as_root:+ with sudo} from the package sources of this system ..."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+  "${as_root[@]}" apt-get update -q > "$log" 2>&1 &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -q -y --no-install-recommends "${missing[@]}" >> "$log" 2>&1
+}
+if ! install; then
+  tail -n 25 "$log" >&2
+  fail "apt-get failed; its last lines are above"
+fi
+echo "Installed ${#missing[@]} packages."
