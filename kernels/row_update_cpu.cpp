@@ -1,0 +1,76 @@
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/row_update_impl.h"
+
+namespace engram {
+namespace {
+
+// Factors that take the bias out of both moments after `step` updates of a row.
+template <class T>
+struct Unbias {
+  T m, v;
+  Unbias(const RowUpdateAdam<T>& a, int64_t step) : m(factor(a.beta1, step)), v(factor(a.beta2, step)) {}
+  static T factor(double beta, int64_t step) {
+    return static_cast<T>(1 / (1 - std::pow(beta, static_cast<double>(step))));
+  }
+};
+
+// Adam's step of one row; grad == nullptr stands for a gradient of 0.
+template <class T>
+void update_row(const RowUpdateAdam<T>& a, int64_t slot, const T* grad, const Unbias<T> unbias) {
+  const T lr = T(a.lr), eps = T(a.eps), scale = T(a.grad_scale);
+  const T keep_m = T(a.beta1), take_m = T(1 - a.beta1), keep_v = T(a.beta2), take_v = T(1 - a.beta2);
+  const int64_t width = a.weight.size(1);
+  T *weight = a.weight.row(slot), *m = a.m.row(slot), *v = a.v.row(slot);
+#pragma GCC ivdep  // four separate arrays
+  for (int64_t c = 0; c < width; ++c) {
+    const T g = grad == nullptr ? T(0) : grad[c] * scale;
+    m[c] = keep_m * m[c] + take_m * g;
+    v[c] = keep_v * v[c] + take_v * (g * g);
+    weight[c] -= lr * (m[c] * unbias.m) / (std::sqrt(v[c] * unbias.v) + eps);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void run(CpuQueue& queue, const RowUpdateSgd<T>& a) {
+  queue.for_each_row(a.slots.size(0), [&](int64_t i) {
+    const T* grad = a.grad.row(i);
+    T* weight = a.weight.row(a.slots(i));
+    for (int64_t c = 0; c < a.weight.size(1); ++c) weight[c] -= a.lr * (grad[c] * a.grad_scale);
+  });
+}
+
+template <class T>
+void run(CpuQueue& queue, const RowUpdateAdamLazy<T>& a) {
+  queue.for_each_row(a.adam.slots.size(0), [&](int64_t i) {
+    int32_t& count = a.count(a.adam.slots(i));
+    if (count < std::numeric_limits<int32_t>::max()) ++count;
+    update_row(a.adam, a.adam.slots(i), a.adam.grad.row(i), Unbias<T>(a.adam, count));
+  });
+}
+
+template <class T>
+void run(CpuQueue& queue, const RowUpdateAdamDense<T>& a) {
+  const Unbias<T> unbias(a.adam, a.step);
+  std::vector<bool> touched(static_cast<size_t>(a.adam.weight.size(0)));
+  queue.for_each_row(a.adam.slots.size(0), [&](int64_t i) {
+    touched[static_cast<size_t>(a.adam.slots(i))] = true;
+    update_row(a.adam, a.adam.slots(i), a.adam.grad.row(i), unbias);
+  });
+  queue.for_each_row(a.adam.weight.size(0), [&](int64_t slot) {
+    if (!touched[static_cast<size_t>(slot)]) update_row(a.adam, slot, static_cast<const T*>(nullptr), unbias);
+  });
+}
+
+template void run(CpuQueue&, const RowUpdateSgd<float>&);
+template void run(CpuQueue&, const RowUpdateSgd<double>&);
+template void run(CpuQueue&, const RowUpdateAdamLazy<float>&);
+template void run(CpuQueue&, const RowUpdateAdamLazy<double>&);
+template void run(CpuQueue&, const RowUpdateAdamDense<float>&);
+template void run(CpuQueue&, const RowUpdateAdamDense<double>&);
+
+}  // namespace engram
