@@ -68,7 +68,8 @@ trap 'rm -f "$log"' EXIT
 install() {
   "${as_root[@]}" apt-get update -q > "$log" 2>&1 &&
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends "${missing[@]}" >> "$log" 2>&1
+      apt-get install -q -y --no-install-recommends "${missing[@]}" 2>&1 | tee -a "$log" |
+    { grep --line-buffered -E '^(Need to get|After this)' || true; }
 }
 if ! install; then
   tail -n 25 "$log" >&2

@@ -124,8 +124,8 @@ def class_arrays(classes):
             ranges[-1][1] = c
         else:
             ranges.append([c, c, k])
-    return "".join(array(kind, f"kMark{name}", [r[i] for r in ranges])
-                   for i, (kind, name) in enumerate([("uint32_t", "First"), ("uint32_t", "Last"), ("uint8_t", "Class")]))
+    columns = [("uint32_t", "First"), ("uint32_t", "Last"), ("uint8_t", "Class")]
+    return "".join(array(kind, f"kMark{name}", [r[i] for r in ranges]) for i, (kind, name) in enumerate(columns))
 
 
 def main():
