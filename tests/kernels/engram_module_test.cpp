@@ -138,29 +138,44 @@ struct Module : test::CpuFixture {
   }
   Tensor as_sequence(const Tensor& x) { return x.reshape({1, num_tokens, streams * width}); }
 
-  void backward() {
-    const int64_t blocks = (streams + 1) * width;
-    Tensor dgated = dout;
-    if (has_conv) {
-      dgated = take({num_tokens, streams, width});
-      const ShortConvGradients d{.dv = as_sequence(dgated),
-                                 .dgain = zeros({streams, width}),
-                                 .dweight = zeros({streams * width, conv_w.size(1)})};
-      short_conv_backward(stream, as_sequence(gated), gain_c, conv_w, conv_starts, conv, inv_rms, as_sequence(dout), d);
-      expect_near(d.dgain, {&c["grads"]["gain_c"]}, "gain_c");
-      expect_near(d.dweight, {&c["grads"]["conv_w"]}, "conv_w");
-    }
+  // Gradient of what the gate gave.
+  Tensor conv_backward() {
+    if (!has_conv) return dout;
+    const ShortConvGradients d{.dv = as_sequence(take({num_tokens, streams, width})),
+                               .dgain = zeros({streams, width}),
+                               .dweight = zeros({streams * width, conv_w.size(1)})};
+    short_conv_backward(stream, as_sequence(gated), gain_c, conv_w, conv_starts, conv, inv_rms, as_sequence(dout), d);
+    expect_near(d.dgain, {&c["grads"]["gain_c"]}, "gain_c");
+    expect_near(d.dweight, {&c["grads"]["conv_w"]}, "conv_w");
+    return d.dv.reshape({num_tokens, streams, width});
+  }
+
+  // Gradient of the fused keys and values, from that of what the gate gave.
+  Tensor gate_backward(const Tensor& dgated) {
+    const json& want = c["grads"];
     const EngramGateGradients d{.dh = take({num_tokens, streams, width}),
-                                .dkv = take({num_tokens, blocks}),
+                                .dkv = take({num_tokens, (streams + 1) * width}),
                                 .dgain_q = zeros({streams, width}),
                                 .dgain_k = zeros({streams, width})};
     engram_gate_backward(stream, h, kv, gain_q, gain_k, dead, gate, saved, dgated, dout, d);
+    for (int64_t t = 0; t < num_tokens && c.contains("dead"); ++t) {
+      EXPECT_EQ(c["dead"][static_cast<size_t>(t)] != 0, test::same_bits(d.dh.rows(t, 1), dout.rows(t, 1)));
+    }
+    expect_near(d.dh, {&want["h"]}, "h");
+    expect_near(d.dgain_q, {&want["gain_q"]}, "gain_q");
+    expect_near(d.dgain_k, {&want["gain_k"]}, "gain_k");
+    return d.dkv;
+  }
+
+  void backward() {
+    const int64_t blocks = (streams + 1) * width;
+    const Tensor dkv = gate_backward(conv_backward());
     const Tensor dw_kv = take({blocks, memory}), de = take({num_tokens, memory}),
                  dtable = zeros({table.size(0), row_width});
     gemm(Gemm<T>{.m = blocks,
                  .n = memory,
                  .k = num_tokens,
-                 .a = data(d.dkv),
+                 .a = data(dkv),
                  .a_stride = blocks,
                  .b = data(e),
                  .b_stride = memory,
@@ -170,26 +185,20 @@ struct Module : test::CpuFixture {
     gemm(Gemm<T>{.m = num_tokens,
                  .n = memory,
                  .k = blocks,
-                 .a = data(d.dkv),
+                 .a = data(dkv),
                  .a_stride = blocks,
                  .b = data(w_kv),
                  .b_stride = memory,
                  .c = out(de),
                  .c_stride = memory});
     row_segment_sum(stream, de.reshape({num_tokens * columns, row_width}), ids.reshape({num_tokens * columns}), dtable);
-    for (int64_t t = 0; t < num_tokens && c.contains("dead"); ++t) {
-      EXPECT_EQ(c["dead"][static_cast<size_t>(t)] != 0, test::same_bits(d.dh.rows(t, 1), dout.rows(t, 1)));
-    }
     const json& want = c["grads"];
-    expect_near(d.dh, {&want["h"]}, "h");
-    expect_near(d.dgain_q, {&want["gain_q"]}, "gain_q");
-    expect_near(d.dgain_k, {&want["gain_k"]}, "gain_k");
     expect_near(dw_kv, {&want["w_k"], &want["w_v"]}, "w_kv");
     expect_near(dtable, {&want["table"]}, "table");
     expect_near(de, {&c["backward_intermediates"]["d_e"]}, "e");
     if (!has_bias) return;
     const Tensor db_kv = zeros({blocks});
-    add_bias_backward(stream, d.dkv, db_kv);
+    add_bias_backward(stream, dkv, db_kv);
     expect_near(db_kv, {&want["b_k"], &want["b_v"]}, "b_kv");
   }
 
