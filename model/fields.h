@@ -40,9 +40,10 @@ void append_problems(ConfigProblems& all, std::string_view prefix, ConfigProblem
 // Throws Error that lists all problems, one per line; returns where there are none. `what` starts the message.
 void throw_problems(std::string_view what, const ConfigProblems& problems);
 
-// Text of a number as messages and printed configurations show it; doubles in the shortest form that reads back equal.
+// Text of numbers as messages and printed configurations show it; doubles in the shortest form that reads back equal.
 std::string number_text(double value);
 std::string number_text(int64_t value);
+std::string number_text(const std::vector<int64_t>& values);  // "[1, 2]"
 
 // "" where `value` lies in `range`, otherwise "1.5 is outside [0, 1]".
 std::string range_problem(double value, const Range& range);
