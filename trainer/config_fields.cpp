@@ -1,0 +1,103 @@
+#include "trainer/config_fields.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace engram {
+namespace {
+
+std::string range_text(const Range* range) {
+  return range == nullptr ? std::string() : fmt::format(" in [{}, {}]", range->low, range->high);
+}
+
+std::string type_text(const int64_t&, const Range* range) { return "an integer" + range_text(range); }
+std::string type_text(const double&, const Range* range) { return "a number" + range_text(range); }
+std::string type_text(const bool&, const Range*) { return "true or false"; }
+std::string type_text(const std::string&, const Range*) { return "text"; }
+std::string type_text(const std::vector<int64_t>&, const Range* range) {
+  return "a list of integers" + range_text(range);
+}
+template <class E>
+std::string type_text(const E&, const Range*) {
+  return "one of " + joined(enum_names(E{}));
+}
+
+std::string value_text(int64_t value) { return number_text(value); }
+std::string value_text(double value) { return number_text(value); }
+std::string value_text(bool value) { return value ? "true" : "false"; }
+std::string value_text(const std::string& value) { return quoted_text(value); }
+std::string value_text(const std::vector<int64_t>& value) { return number_text(value); }
+template <class E>
+requires std::is_enum_v<E> std::string value_text(E value) { return std::string(enum_name(value)); }
+
+struct Collector {
+  std::vector<FieldInfo> fields;
+
+  void section(const std::string& path, std::string_view meaning) {
+    fields.push_back(
+        {.path = path, .is_section = true, .type = "a section", .value = {}, .meaning = std::string(meaning)});
+  }
+  template <class T>
+  void operator()(const std::string& path, const T& value, const Range* range, std::string_view meaning) {
+    fields.push_back({.path = path,
+                      .is_required = range != nullptr && range->required,
+                      .type = type_text(value, range),
+                      .value = value_text(value),
+                      .meaning = std::string(meaning)});
+  }
+};
+
+bool is_null_word(std::string_view text) {
+  return text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL";
+}
+
+bool is_plain_safe(std::string_view text) {
+  if (is_null_word(text) || text[0] == '-' || text[0] == '.') return false;
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.' || c == '/' || c == '+';
+  });
+}
+
+std::string in_quotes(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      quoted += fmt::format("\\x{:02x}", byte);
+      continue;
+    }
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::vector<FieldInfo> config_fields(const RunConfig& config) {
+  RunConfig copy = config;
+  Collector collector;
+  PathVisitor visitor(collector);
+  visit_fields(copy, visitor);
+  return std::move(collector.fields);
+}
+
+std::string quoted_text(std::string_view text) { return is_plain_safe(text) ? std::string(text) : in_quotes(text); }
+
+std::string shown_text(std::string_view text) {
+  constexpr size_t kLongest = 80;
+  if (text.size() <= kLongest) return in_quotes(text);
+  size_t end = kLongest;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // not inside a character
+  return in_quotes(text.substr(0, end)) + fmt::format(" (and {} more bytes)", text.size() - end);
+}
+
+std::string joined(std::span<const std::string_view> names) {
+  std::string text;
+  for (const std::string_view name : names) text += (text.empty() ? "" : ", ") + std::string(name);
+  return text;
+}
+
+}  // namespace engram

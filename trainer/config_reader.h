@@ -1,0 +1,65 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trainer/config_fields.h"
+#include "trainer/run_config.h"
+#include "trainer/yaml_tree.h"
+
+namespace engram {
+
+// Fills a RunConfig from trees of keys and values and collects everything that is wrong with them on the way. Files and
+// --set go through the same walk: an override is a tree with one key per level.
+class ConfigReader {
+ public:
+  ConfigReader();
+
+  // `name` stands for the file in messages.
+  void add_file(std::string_view text, std::string_view name);
+  void add_override(std::string_view text);  // "path=value"
+
+  // The configuration, once required keys, ranges and combinations were checked too. Throws ConfigError with every
+  // problem found, in the order of the files.
+  RunConfig finish();
+
+ private:
+  struct Place {
+    size_t source = 0;  // index in sources_
+    YamlMark mark;
+  };
+  struct Problem {
+    Place place;
+    std::string text;
+  };
+  struct Value {
+    const YamlNode* node;
+    Place place;
+  };
+  struct Assigner;
+
+  void apply(const YamlNode& root, size_t source);
+  void walk(const YamlNode& map, const std::string& prefix, size_t source);
+  void take(const YamlKey& key, const YamlNode& node, const std::string& prefix, size_t source);
+  void refuse_unknown(const YamlKey& key, const std::string& prefix, size_t source);
+  void add(Place place, std::string text) { problems_.push_back({place, std::move(text)}); }
+  bool has_failed(const std::string& path) const;
+  void add_missing();
+  void add_rules();
+  std::string message() const;
+
+  RunConfig config_;
+  std::vector<FieldInfo> fields_;
+  std::vector<std::string> sources_;
+  bool broken_ = false;                  // a file could not be read as a whole
+  std::map<std::string, Value> values_;  // of the tree being applied
+  std::map<std::string, Place> places_;  // where each key was given last
+  std::set<std::string> failed_;         // keys and sections already complained about
+  std::set<std::string> meant_;          // keys that unknown ones were probably meant to be
+  std::vector<Problem> problems_;
+};
+
+}  // namespace engram

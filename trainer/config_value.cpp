@@ -1,0 +1,122 @@
+#include "trainer/config_value.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "trainer/config_fields.h"
+#include "trainer/key_suggestion.h"
+
+namespace engram {
+namespace {
+
+bool is_plain_scalar(const YamlNode& node) { return node.kind == YamlNode::Kind::kScalar && node.plain; }
+
+// "" where the node may hold a number or boolean, otherwise the message.
+std::string refuse_shape(const YamlNode& node, std::string_view wanted) {
+  if (is_plain_scalar(node)) return {};
+  if (node.kind == YamlNode::Kind::kScalar) return fmt::format("{} is quoted text, not {}", node_text(node), wanted);
+  return fmt::format("{}; wanted {}", node_text(node), wanted);
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// Digits after an optional minus sign; `rest` gets what follows them.
+bool split_digits(std::string_view text, std::string_view& digits, std::string_view& rest) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  const auto end = std::find_if_not(text.begin(), text.end(), is_digit);
+  digits = text.substr(0, static_cast<size_t>(end - text.begin()));
+  rest = text.substr(digits.size());
+  return !digits.empty();
+}
+
+}  // namespace
+
+std::string node_text(const YamlNode& node) {
+  switch (node.kind) {
+    case YamlNode::Kind::kNull:
+      return "nothing";
+    case YamlNode::Kind::kScalar:
+      return shown_text(node.text);
+    case YamlNode::Kind::kList:
+      return "a list";
+    case YamlNode::Kind::kMap:
+      return "a section with keys";
+  }
+  return {};
+}
+
+std::string read_value(const YamlNode& node, int64_t& target) {
+  if (std::string problem = refuse_shape(node, "an integer"); !problem.empty()) return problem;
+  std::string_view digits, rest;
+  if (!split_digits(node.text, digits, rest) || !rest.empty()) return node_text(node) + " is not an integer";
+  if (digits.size() > 1 && digits[0] == '0') return node_text(node) + " has a leading zero; wanted a decimal integer";
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
+  if (error != std::errc{}) return node_text(node) + " does not fit an integer of 64 bits";
+  target = value;
+  return {};
+}
+
+std::string read_value(const YamlNode& node, double& target) {
+  if (std::string problem = refuse_shape(node, "a number"); !problem.empty()) return problem;
+  std::string_view digits, rest;
+  const bool starts_well = split_digits(node.text, digits, rest);
+  double value = 0;
+  const char* last = node.text.data() + node.text.size();
+  const auto [end, error] = std::from_chars(node.text.data(), last, value);
+  if (!starts_well || end != last || error == std::errc::invalid_argument) return node_text(node) + " is not a number";
+  if (digits.size() > 1 && digits[0] == '0') return node_text(node) + " has a leading zero; wanted a decimal number";
+  if (error != std::errc{} || !std::isfinite(value)) return node_text(node) + " does not fit a number of 64 bits";
+  target = value;
+  return {};
+}
+
+std::string read_value(const YamlNode& node, bool& target) {
+  if (std::string problem = refuse_shape(node, "true or false"); !problem.empty()) return problem;
+  if (node.text != "true" && node.text != "false") return node_text(node) + " is not true or false";
+  target = node.text == "true";
+  return {};
+}
+
+std::string read_value(const YamlNode& node, std::string& target) {
+  if (node.kind == YamlNode::Kind::kNull) return "nothing; wanted text (\"\" for empty text)";
+  if (node.kind != YamlNode::Kind::kScalar) return node_text(node) + "; wanted text";
+  target = node.text;
+  return {};
+}
+
+std::string read_value(const YamlNode& node, std::vector<int64_t>& target) {
+  std::vector<int64_t> values;
+  if (node.kind != YamlNode::Kind::kList) {
+    int64_t value = 0;
+    if (!is_plain_scalar(node)) return node_text(node) + "; wanted a list of integers, for example [1, 3]";
+    if (std::string problem = read_value(node, value); !problem.empty()) return problem;
+    target = {value};
+    return {};
+  }
+  for (const YamlNode& item : node.items) {
+    if (std::string problem = read_value(item, values.emplace_back()); !problem.empty()) {
+      return fmt::format("element {}: {}", values.size() - 1, problem);
+    }
+  }
+  target = std::move(values);
+  return {};
+}
+
+std::string read_choice(const YamlNode& node, std::span<const std::string_view> names, size_t& target) {
+  const std::string wanted = joined(names);
+  if (node.kind != YamlNode::Kind::kScalar) return fmt::format("{}; wanted one of {}", node_text(node), wanted);
+  const auto found = std::find(names.begin(), names.end(), node.text);
+  if (found == names.end()) {
+    const std::vector<std::string> candidates(names.begin(), names.end());
+    return fmt::format("{} is none of {}{}", node_text(node), wanted,
+                       suggestion_text(nearest_names(node.text, candidates)));
+  }
+  target = static_cast<size_t>(found - names.begin());
+  return {};
+}
+
+}  // namespace engram
