@@ -1,0 +1,186 @@
+#include "trainer/metrics.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "kernels/core/check.h"
+
+namespace engram {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kJsonlFile = "metrics.jsonl";
+constexpr const char* kCsvFile = "metrics.csv";
+constexpr const char* kEventsFile = "events.jsonl";
+
+std::string file_in(const std::string& directory, const char* name) { return directory + "/" + name; }
+
+int open_to_append(const std::string& path) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  ENGRAM_CHECK(file >= 0, path, ": cannot be opened for writing: ", std::strerror(errno));
+  return file;
+}
+
+// The whole line, its end included, in one write.
+void append_line(int file, std::string line, const char* name) {
+  line += '\n';
+  size_t done = 0;
+  while (done < line.size()) {
+    const ssize_t count = ::write(file, line.data() + done, line.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    ENGRAM_CHECK(count > 0, name, ": cannot be written: ", std::strerror(errno), "; is the disk full?");
+    done += static_cast<size_t>(count);
+  }
+}
+
+std::string number(int64_t value) { return fmt::format("{}", value); }
+std::string number(double value) { return std::isfinite(value) ? fmt::format("{}", value) : std::string(); }
+
+std::string csv_header() {
+  std::string line;
+  visit_fields(StepMetrics{},
+               [&](std::string_view name, const auto&) { line.append(line.empty() ? "" : ",").append(name); });
+  return line;
+}
+
+std::string csv_line(const StepMetrics& metrics) {
+  std::string line;
+  visit_fields(metrics, [&](std::string_view name, const auto& value) {
+    line.append(name == "step" ? "" : ",").append(number(value));
+  });
+  return line;
+}
+
+std::string json_line(const StepMetrics& metrics) {
+  Json object;  // a NaN is dumped as null
+  visit_fields(metrics, [&](std::string_view name, const auto& value) { object[std::string(name)] = value; });
+  return object.dump();
+}
+
+// The step a line belongs to; nothing for a header or a line that is torn or foreign.
+bool step_of_json(const std::string& line, int64_t& step) {
+  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer()) return false;
+  step = object["step"].get<int64_t>();
+  return true;
+}
+
+bool step_of_csv(const std::string& line, int64_t& step) {
+  const char* last = line.data() + line.size();
+  const auto [end, error] = std::from_chars(line.data(), last, step);
+  return error == std::errc{} && end != last && *end == ',';
+}
+
+struct Kept {
+  int64_t last_step = 0;
+  uintmax_t num_bytes = 0;
+};
+
+// Cuts `path` before its first line whose step is above `step` and before a torn last line. The first line of a CSV
+// file is its header.
+Kept cut_file(const std::string& path, int64_t step, bool is_csv) {
+  if (!std::filesystem::exists(path)) return {};
+  ENGRAM_CHECK(std::filesystem::is_regular_file(path), path, ": is not a file; wanted a metrics file of this program");
+  std::ifstream file(path, std::ios::binary);
+  ENGRAM_CHECK(file.good(), path, ": cannot be read");
+  Kept kept;
+  std::string line;
+  for (bool is_first = true; std::getline(file, line); is_first = false) {
+    if (file.eof()) break;  // no line end: torn
+    int64_t line_step = 0;
+    if (!(is_csv && is_first)) {
+      const bool is_whole = is_csv ? step_of_csv(line, line_step) : step_of_json(line, line_step);
+      ENGRAM_CHECK(is_whole, path, ": no step in the line \"", line.substr(0, 60),
+                   "\"; wanted a metrics file of this program");
+      if (line_step > step) break;
+      kept.last_step = line_step;
+    }
+    kept.num_bytes += line.size() + 1;
+  }
+  file.close();
+  std::error_code error;
+  std::filesystem::resize_file(path, kept.num_bytes, error);
+  ENGRAM_CHECK(!error, path, ": cannot be cut back: ", error.message());
+  return kept;
+}
+
+void check_header(const std::string& path) {
+  std::ifstream file(path);
+  std::string header;
+  std::getline(file, header);
+  ENGRAM_CHECK(header == csv_header(), path, ": has the columns ", header, "; wanted ", csv_header(),
+               "; move the file away or choose another run.name");
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace
+
+int64_t truncate_to(const std::string& directory, int64_t step) {
+  cut_file(file_in(directory, kCsvFile), step, true);
+  cut_file(file_in(directory, kEventsFile), step, false);
+  return cut_file(file_in(directory, kJsonlFile), step, false).last_step;
+}
+
+MetricsLog::MetricsLog(const std::string& directory, int64_t step) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  ENGRAM_CHECK(!error, directory, ": cannot be made: ", error.message());
+  last_step_ = truncate_to(directory, step);
+  const std::string csv_path = file_in(directory, kCsvFile);
+  const bool is_new = !std::filesystem::exists(csv_path) || std::filesystem::file_size(csv_path) == 0;
+  if (!is_new) check_header(csv_path);
+  jsonl_ = open_to_append(file_in(directory, kJsonlFile));
+  csv_ = open_to_append(csv_path);
+  events_ = open_to_append(file_in(directory, kEventsFile));
+  if (is_new) append_line(csv_, csv_header(), kCsvFile);
+}
+
+MetricsLog::~MetricsLog() {
+  for (const int file : {jsonl_, csv_, events_}) {
+    if (file >= 0) ::close(file);
+  }
+}
+
+void MetricsLog::write(const StepMetrics& metrics) {
+  ENGRAM_CHECK(metrics.step > last_step_, "metrics: step ", metrics.step, " after step ", last_step_,
+               "; wanted a later one");
+  append_line(jsonl_, json_line(metrics), kJsonlFile);
+  append_line(csv_, csv_line(metrics), kCsvFile);
+  last_step_ = metrics.step;
+}
+
+void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& fields) {
+  Json object{{"step", step}, {"event", kind}, {"time", utc_now()}};
+  for (const auto& [name, value] : fields) {
+    std::visit([&](const auto& content) { object[name] = content; }, value);
+  }
+  append_line(events_, object.dump(-1, ' ', false, Json::error_handler_t::replace), kEventsFile);
+}
+
+void MetricsLog::sync() {
+  for (const int file : {jsonl_, csv_, events_}) {
+    ENGRAM_CHECK(::fsync(file) == 0, "metrics: cannot be synced: ", std::strerror(errno), "; is the disk full?");
+  }
+}
+
+}  // namespace engram
