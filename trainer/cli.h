@@ -44,7 +44,8 @@ struct DataBuildCommand {
   int64_t seed = 0;
   std::string text_field = "text";
   bool skip_bad = false;  // --on-error skip; otherwise the first bad record ends the build
-  double holdout = 0;     // share of documents that goes to the validation store
+  double holdout = 0;     // share of documents that goes to holdout_output
+  std::string holdout_output;
 };
 
 struct BenchStepCommand {
@@ -63,7 +64,7 @@ struct ConfigExplainCommand {
   std::string key;
 };
 
-// Asked for by --help or --version: print it and end with success.
+// Asked for by --help: print it and end with success.
 struct ShowText {
   std::string text;
 };

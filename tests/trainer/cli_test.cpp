@@ -1,0 +1,166 @@
+#include "trainer/cli.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "tests/trainer/config_testing.h"
+
+namespace engram {
+namespace {
+
+template <class T>
+T parse(const std::vector<std::string>& arguments) {
+  const Command command = parse_command_line(arguments);
+  EXPECT_TRUE(std::holds_alternative<T>(command));
+  return std::holds_alternative<T>(command) ? std::get<T>(command) : T{};
+}
+
+std::string refused(const std::vector<std::string>& arguments) {
+  return test::refusal([&] { parse_command_line(arguments); });
+}
+
+TEST(CommandLine, Train) {
+  const auto plain = parse<TrainCommand>({"train", "a.yaml"});
+  EXPECT_EQ(plain.config, "a.yaml");
+  EXPECT_TRUE(plain.sets.empty());
+  EXPECT_FALSE(plain.dry_run);
+  const auto full =
+      parse<TrainCommand>({"train", "--set", "model.engram.layers=[1, 2]", "--dry-run", "--set=run.name=x", "a.yaml"});
+  EXPECT_EQ(full.config, "a.yaml");
+  EXPECT_EQ(full.sets, (std::vector<std::string>{"model.engram.layers=[1, 2]", "run.name=x"}));
+  EXPECT_TRUE(full.dry_run);
+}
+
+TEST(CommandLine, Eval) {
+  const auto command =
+      parse<EvalCommand>({"eval", "runs/a", "--data", "v.h5", "--samples", "12", "--tokenizer", "t.json"});
+  EXPECT_EQ(command.checkpoint, "runs/a");
+  EXPECT_EQ(command.data, "v.h5");
+  EXPECT_EQ(command.samples, 12);
+  EXPECT_EQ(command.tokenizer, "t.json");
+}
+
+TEST(CommandLine, Generate) {
+  const auto command = parse<GenerateCommand>({"generate", "runs/a", "--prompt", "[a, b] = c", "--tokens", "7",
+                                               "--temperature", "0", "--top-p", "0.5", "--seed", "9"});
+  EXPECT_EQ(command.checkpoint, "runs/a");
+  EXPECT_EQ(command.prompt, "[a, b] = c");
+  EXPECT_EQ(command.tokens, 7);
+  EXPECT_EQ(command.temperature, 0);
+  EXPECT_EQ(command.top_p, 0.5);
+  EXPECT_EQ(command.seed, 9);
+  EXPECT_EQ(parse<GenerateCommand>({"generate", "runs/a", "--prompt", "[x]"}).prompt, "[x]");
+  EXPECT_EQ(parse<GenerateCommand>({"generate", "runs/a", "--prompt", ""}).prompt, "");
+  EXPECT_EQ(parse<GenerateCommand>({"generate", "runs/a", "--prompt=--tokens"}).prompt, "--tokens");
+}
+
+TEST(CommandLine, DataBuild) {
+  const auto command = parse<DataBuildCommand>({"data", "build", "a.txt", "b/", "--tokenizer", "t.json", "--output",
+                                                "o.h5", "--seed", "4", "--text-field", "body", "--on-error", "skip",
+                                                "--holdout", "0.01", "--holdout-output", "v.h5"});
+  EXPECT_EQ(command.inputs, (std::vector<std::string>{"a.txt", "b/"}));
+  EXPECT_EQ(command.tokenizer, "t.json");
+  EXPECT_EQ(command.output, "o.h5");
+  EXPECT_EQ(command.seed, 4);
+  EXPECT_EQ(command.text_field, "body");
+  EXPECT_TRUE(command.skip_bad);
+  EXPECT_EQ(command.holdout, 0.01);
+  EXPECT_EQ(command.holdout_output, "v.h5");
+  EXPECT_FALSE(parse<DataBuildCommand>({"data", "build", "a.txt", "--tokenizer", "t", "--output", "o"}).skip_bad);
+}
+
+TEST(CommandLine, TheOthers) {
+  const auto estimate = parse<EstimateCommand>({"estimate", "a.yaml", "--ranks", "4", "--set", "train.steps=3"});
+  EXPECT_EQ(estimate.config, "a.yaml");
+  EXPECT_EQ(estimate.ranks, 4);
+  EXPECT_EQ(estimate.sets, std::vector<std::string>{"train.steps=3"});
+  const auto bench = parse<BenchStepCommand>({"bench", "step", "a.yaml", "--steps", "20", "--warmup", "0"});
+  EXPECT_EQ(bench.config, "a.yaml");
+  EXPECT_EQ(bench.steps, 20);
+  EXPECT_EQ(bench.warmup, 0);
+  EXPECT_EQ(parse<ConfigPrintCommand>({"config", "print", "a.yaml"}).config, "a.yaml");
+  EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain", "model.hidden"}).key, "model.hidden");
+  EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain"}).key, "");
+}
+
+const std::vector<std::vector<std::string>> kVerbs{
+    {},        {"train"},         {"eval"},   {"generate"},        {"estimate"},         {"data"}, {"data", "build"},
+    {"bench"}, {"bench", "step"}, {"config"}, {"config", "print"}, {"config", "explain"}};
+
+// Words of a command line as a shell would split it.
+std::vector<std::string> words(const std::string& line) {
+  std::vector<std::string> all;
+  std::string word;
+  bool in_quotes = false;
+  for (const char c : line + " ") {
+    if (c == '"')
+      in_quotes = !in_quotes;
+    else if (c != ' ' || in_quotes)
+      word += c;
+    else if (!word.empty())
+      all.push_back(std::exchange(word, {}));
+  }
+  return all;
+}
+
+TEST(CommandLine, HelpFitsOneScreenAndEndsWithAnExampleThatParses) {
+  for (std::vector<std::string> arguments : kVerbs) {
+    arguments.push_back("--help");
+    std::string text = parse<ShowText>(arguments).text;
+    while (text.ends_with('\n')) text.pop_back();
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n') + 1, 24) << text;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 110u) << line;
+    const size_t at = text.rfind("Example:\n");
+    ASSERT_NE(at, std::string::npos) << text;
+    std::vector<std::string> example = words(text.substr(at + 9));
+    example.erase(example.begin(), std::find(example.begin(), example.end(), "engram") + 1);
+    ASSERT_FALSE(example.empty()) << text;
+    EXPECT_NO_THROW(parse_command_line(example)) << text;
+  }
+}
+
+TEST(CommandLine, RefusesWhatItDoesNotKnow) {
+  EXPECT_EQ(refused({"trian", "a.yaml"}),
+            "engram: \"trian\": unknown command; did you mean \"train\"?; see `engram --help`");
+  EXPECT_NE(refused({"frobnicate"}).find("\"frobnicate\": unknown command; see `engram --help`"), std::string::npos);
+  EXPECT_NE(refused({"data", "biuld"}).find("engram data: \"biuld\": unknown command; did you mean \"build\"?"),
+            std::string::npos);
+  EXPECT_NE(refused({"train", "a.yaml", "--dryrun"}).find("\"--dryrun\": unknown option; did you mean \"--dry-run\"?"),
+            std::string::npos);
+  EXPECT_NE(refused({"generate", "r", "--token=5"}).find("did you mean \"--tokens\"?"), std::string::npos);
+  EXPECT_NE(refused({"train", "a.yaml", "b.yaml"}).find("b.yaml"), std::string::npos);
+  EXPECT_NE(refused({"train", "a.yaml", "-x"}), "");
+  EXPECT_NE(refused({"--frob", "train", "a.yaml"}), "");
+}
+
+TEST(CommandLine, RefusesWhatIsMissingOrOutOfRange) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {},
+           {"train"},
+           {"data"},
+           {"data", "build"},
+           {"data", "build", "a.txt", "--output", "o.h5"},
+           {"data", "build", "a.txt", "--tokenizer", "t", "--output", "o", "--holdout", "0.1"},
+           {"data", "build", "a.txt", "--tokenizer", "t", "--output", "o", "--on-error", "ignore"},
+           {"bench", "step", "a.yaml", "--steps", "0"},
+           {"estimate", "a.yaml", "--ranks", "0"},
+           {"estimate", "a.yaml", "--ranks", "two"},
+           {"eval", "r", "--samples", "-1"},
+           {"generate", "r", "--top-p", "1.5"},
+           {"generate", "r", "--top-p", "0"},
+           {"generate", "r", "--temperature", "-1"},
+           {"generate", "r", "--temperature", "nan"},
+           {"generate", "r", "--tokens", "many"},
+           {"train", "a.yaml", "--set"}}) {
+    std::string line;
+    for (const std::string& word : arguments) line += word + " ";
+    const std::string message = refused(arguments);
+    EXPECT_NE(message.find("--help`"), std::string::npos) << line << "-> " << message;
+  }
+}
+
+}  // namespace
+}  // namespace engram

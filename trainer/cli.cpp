@@ -1,0 +1,240 @@
+#include "trainer/cli.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "trainer/config.h"
+#include "trainer/key_suggestion.h"
+
+namespace engram {
+namespace {
+
+// One of everything; the verb that was given fills its own and names it in `command`.
+struct Parsed {
+  TrainCommand train;
+  EvalCommand eval;
+  GenerateCommand generate;
+  EstimateCommand estimate;
+  DataBuildCommand data_build;
+  BenchStepCommand bench_step;
+  ConfigPrintCommand config_print;
+  ConfigExplainCommand config_explain;
+  Command command;
+};
+
+// A verb below `parent`; `example` ends its help.
+template <class Fields>
+CLI::App* add_verb(CLI::App& parent, Parsed& parsed, const std::string& name, const std::string& what,
+                   const Fields& fields, const std::string& example) {
+  CLI::App* verb = parent.add_subcommand(name, what);
+  verb->footer("Example:\n  " + example);
+  verb->callback([&parsed, &fields] { parsed.command = fields; });
+  return verb;
+}
+
+CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& what, const std::string& example) {
+  CLI::App* group = app.add_subcommand(name, what);
+  group->require_subcommand(1);
+  group->footer("Example:\n  " + example);
+  return group;
+}
+
+// Unlike CLI::Range, refuses nan.
+CLI::Validator in_range(double low, double high) {
+  const auto problem = [low, high](const std::string& text) {
+    double value = 0;
+    const bool is_number = CLI::detail::lexical_cast(text, value);
+    if (is_number && value >= low && value <= high) return std::string();
+    return fmt::format("\"{}\" is not a number in [{}, {}]", text, low, high);
+  };
+  return CLI::Validator(problem, "");
+}
+
+template <class Fields>
+void add_config(CLI::App* verb, Fields& fields) {
+  verb->add_option("config", fields.config, "configuration file (YAML)")->required()->type_name("CONFIG");
+  verb->add_option("--set", fields.sets, "override one key, lists as [1, 2]; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
+}
+
+void add_train(CLI::App& app, Parsed& parsed) {
+  CLI::App* verb = add_verb(app, parsed, "train", "Train a model; resumes from the newest checkpoint of the run.",
+                            parsed.train, "mpirun -np 4 engram train configs/quickstart.yaml --set train.steps=200");
+  add_config(verb, parsed.train);
+  verb->add_flag("--dry-run", parsed.train.dry_run, "check everything and estimate, without a step");
+}
+
+void add_eval(CLI::App& app, Parsed& parsed) {
+  CLI::App* verb = add_verb(app, parsed, "eval", "Loss of a checkpoint on held-out text.", parsed.eval,
+                            "engram eval runs/quickstart --samples 256");
+  verb->add_option("checkpoint", parsed.eval.checkpoint, "checkpoint, or directory of a run (its newest)")
+      ->required()
+      ->type_name("CHECKPOINT");
+  verb->add_option("--data", parsed.eval.data, "token store; default: the run's validation store")->type_name("STORE");
+  verb->add_option("--samples", parsed.eval.samples, "sequences; 0 = all")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  verb->add_option("--tokenizer", parsed.eval.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
+}
+
+void add_generate(CLI::App& app, Parsed& parsed) {
+  GenerateCommand& fields = parsed.generate;
+  CLI::App* verb = add_verb(app, parsed, "generate", "Continue a text with a trained model.", fields,
+                            "engram generate runs/quickstart --prompt \"Once upon a time\" --tokens 200");
+  verb->add_option("checkpoint", fields.checkpoint, "checkpoint, or directory of a run (its newest)")
+      ->required()
+      ->type_name("CHECKPOINT");
+  verb->add_option("--prompt", fields.prompt, "text to continue")->type_name("TEXT");
+  verb->add_option("--tokens", fields.tokens, "tokens to generate, 100 unless told")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  verb->add_option("--temperature", fields.temperature, "0 = always the likeliest; 0.8 unless told")
+      ->check(in_range(0.0, 100.0))
+      ->type_name("X");
+  verb->add_option("--top-p", fields.top_p, "share of probability that is sampled from; 0.95 unless told")
+      ->check(in_range(1e-6, 1.0))
+      ->type_name("X");
+  verb->add_option("--seed", fields.seed, "seed of the sampling")->check(CLI::NonNegativeNumber)->type_name("N");
+  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
+}
+
+void add_estimate(CLI::App& app, Parsed& parsed) {
+  CLI::App* verb = add_verb(app, parsed, "estimate", "Parameters, FLOPs per token and memory per rank.",
+                            parsed.estimate, "engram estimate configs/quickstart.yaml --ranks 4");
+  add_config(verb, parsed.estimate);
+  verb->add_option("--ranks", parsed.estimate.ranks, "number of ranks, 1 unless told")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+}
+
+void add_data(CLI::App& app, Parsed& parsed) {
+  DataBuildCommand& fields = parsed.data_build;
+  const std::string example = "engram data build books/ --tokenizer data/tokenizer_8k.json --output books.h5";
+  CLI::App* group = add_group(app, "data", "Token stores: build.", example);
+  CLI::App* verb = add_verb(*group, parsed, "build", "Text files to a token store.", fields, example);
+  verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
+      ->required()
+      ->type_name("INPUT");
+  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json (byte-level BPE)")->required()->type_name("FILE");
+  verb->add_option("--output", fields.output, "token store to write")->required()->type_name("STORE");
+  CLI::Option* output =
+      verb->add_option("--holdout-output", fields.holdout_output, "store of held-out documents")->type_name("STORE");
+  verb->add_option("--holdout", fields.holdout, "share of documents that is held out")
+      ->check(in_range(0.0, 0.999))
+      ->needs(output)
+      ->type_name("X");
+  verb->add_option("--seed", fields.seed, "seed of the order of documents")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  verb->add_option("--text-field", fields.text_field, "field of each JSONL line, \"text\" unless told")
+      ->type_name("NAME");
+  verb->add_option_function<std::string>(
+          "--on-error", [&fields](const std::string& policy) { fields.skip_bad = policy == "skip"; },
+          "bad records: stop (unless told) or skip")
+      ->check(CLI::IsMember({"stop", "skip"}))
+      ->type_name("POLICY");
+}
+
+void add_bench(CLI::App& app, Parsed& parsed) {
+  const std::string example = "engram bench step configs/bench_d512.yaml --steps 20";
+  CLI::App* group = add_group(app, "bench", "Speed of this machine: step.", example);
+  CLI::App* verb = add_verb(*group, parsed, "step", "Rate of training steps against the matrix product's.",
+                            parsed.bench_step, example);
+  add_config(verb, parsed.bench_step);
+  verb->add_option("--steps", parsed.bench_step.steps, "measured steps, 10 unless told")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  verb->add_option("--warmup", parsed.bench_step.warmup, "steps before them, 2 unless told")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+}
+
+void add_config_verbs(CLI::App& app, Parsed& parsed) {
+  const std::string example = "engram config explain model.engram";
+  CLI::App* group = add_group(app, "config", "Configuration: print, explain.", example);
+  CLI::App* print = add_verb(*group, parsed, "print", "The effective configuration, defaults included.",
+                             parsed.config_print, "engram config print configs/quickstart.yaml");
+  add_config(print, parsed.config_print);
+  CLI::App* explain =
+      add_verb(*group, parsed, "explain", "Type, range, default and meaning of a key and those below it.",
+               parsed.config_explain, example);
+  explain->add_option("key", parsed.config_explain.key, "dotted path; all keys where left out")->type_name("KEY");
+}
+
+// Names of the options and verbs the app knows.
+std::vector<std::string> known_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(verb->get_name());
+  }
+  return names;
+}
+
+// The verb that `arguments` start with, as deep as they go; `depth` gets the number of arguments that name it.
+const CLI::App* verb_of(const CLI::App* app, const std::vector<std::string>& arguments, size_t& depth) {
+  for (depth = 0; depth < arguments.size(); ++depth) {
+    const auto verbs = app->get_subcommands([&](const CLI::App* verb) { return verb->get_name() == arguments[depth]; });
+    if (verbs.empty()) break;
+    app = verbs[0];
+  }
+  return app;
+}
+
+[[noreturn]] void refuse(const CLI::App& app, const std::vector<std::string>& arguments, const CLI::ParseError& error) {
+  size_t depth = 0;
+  const CLI::App* verb = verb_of(&app, arguments, depth);
+  std::string name = "engram";
+  for (size_t i = 0; i < depth; ++i) name += " " + arguments[i];
+
+  std::string what = error.what();
+  const bool wants_verb = verb->get_require_subcommand_min() > 0;
+  for (size_t i = depth; i < arguments.size(); ++i) {
+    const std::string word = arguments[i].substr(0, arguments[i].find('='));
+    const std::vector<std::string> known = known_names(*verb);
+    const bool is_verb = wants_verb && i == depth && !word.starts_with('-');
+    const bool is_option = word.starts_with("--") && word.size() > 2;
+    if ((!is_verb && !is_option) || std::find(known.begin(), known.end(), word) != known.end()) continue;
+    what = fmt::format("\"{}\": unknown {}{}", word, is_verb ? "command" : "option",
+                       suggestion_text(nearest_names(word, known)));
+    break;
+  }
+  throw ConfigError(fmt::format("{}: {}; see `{} --help`", name, what, name));
+}
+
+void define(CLI::App& app, Parsed& parsed) {
+  app.name("engram");
+  app.require_subcommand(1);
+  app.footer("Example:\n  mpirun -np 4 engram train configs/quickstart.yaml");
+  add_train(app, parsed);
+  add_eval(app, parsed);
+  add_generate(app, parsed);
+  add_data(app, parsed);
+  add_estimate(app, parsed);
+  add_bench(app, parsed);
+  add_config_verbs(app, parsed);
+}
+
+}  // namespace
+
+Command parse_command_line(const std::vector<std::string>& arguments) {
+  Parsed parsed;
+  CLI::App app("Trains language models with experts and hashed n-gram memory.");
+  define(app, parsed);
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 wants the last one first
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    return ShowText{app.help()};
+  } catch (const CLI::ParseError& error) {
+    refuse(app, arguments, error);
+  }
+  return parsed.command;
+}
+
+}  // namespace engram
