@@ -2,23 +2,43 @@
 
 #include "parallel/communicator.h"
 #include "parallel/row_layout.h"
+#include "parallel/row_messages.h"
 #include "parallel/row_plan.h"
 
 namespace engram {
+namespace detail {
+
+// One side of a transfer of rows: their slots at the owner, the rows themselves, both by peer.
+struct RowMessage {
+  Tensor slots, rows;
+  std::span<const int64_t> counts;
+};
+
+// Rows in flight, and a hash of every peer's rows beside them.
+struct RowTransfer {
+  Pending rows, hashes;
+  RowMessage received;
+  RowPlan* plan = nullptr;
+};
+
+}  // namespace detail
+
+class RowExchange;
 
 // A fetch that was issued. wait() gives the rows of the plan, [num_unique, width], in the order of plan.slots(); they
-// live until the next fetch or plan() on the same plan.
+// live until the next fetch or plan() on the same plan. wait() is collective too: it throws on all ranks where any rank
+// received rows that are not as their owner sent them.
 class [[nodiscard]] PendingRows {
  public:
   Tensor wait(Stream& stream);
 
  private:
   friend class RowExchange;
-  Pending transfer_;
-  Tensor rows_;
+  RowExchange* exchange_ = nullptr;
+  detail::RowTransfer transfer_;
 };
 
-// A gradient return that was issued. wait() gives the merged gradients of this rank's own rows,
+// A gradient return that was issued. wait(), guarded as above, gives the merged gradients of this rank's own rows,
 // [num_own_unique, width], in the order of plan.own_slots(): for each row the sums of all ranks that asked for it,
 // added in rank order. They live until the next return or plan() on the same plan.
 class [[nodiscard]] PendingGradients {
@@ -27,8 +47,9 @@ class [[nodiscard]] PendingGradients {
 
  private:
   friend class RowExchange;
-  Pending transfer_;
-  Tensor received_, inverse_, merged_;
+  RowExchange* exchange_ = nullptr;
+  detail::RowTransfer transfer_;
+  Tensor merged_;
 };
 
 // Moves rows of sharded tables between their owners and the ranks that need them: once per step for the whole local
@@ -40,9 +61,10 @@ class [[nodiscard]] PendingGradients {
 //   Tensor merged = exchange.return_gradients(stream, sums, plan).wait(stream);  // gradients to owners
 //   ... update the rows plan.own_slots() of weight with merged ...
 //
-// Messages between ranks are guarded: a header per peer says format, plan, route, row type, layout, and count and
-// hash of the slot list; received slots must be this shard's, strictly ascending and as the header says. What any rank
-// finds wrong is voted on before a row moves, and all ranks throw together.
+// Messages between ranks are guarded: a header per peer says format, plan, route, row type, layout, and count, sum and
+// hash of the slot list; received slots must be this shard's, strictly ascending and as the header says; a hash goes
+// with each peer's rows. What any rank finds wrong is voted on, before a row moves or is handed out, and all ranks
+// throw together.
 class RowExchange {
  public:
   // The type of a row on the wire.
@@ -68,16 +90,33 @@ class RowExchange {
   const RowType& row_type() const { return row_type_; }
 
  private:
+  friend class PendingRows;
+  friend class PendingGradients;
+
+  // The stages of plan(). Each gives what is wrong, or "", and leaves this rank fit for the next vote.
   std::string find_unique(Stream& stream, const Tensor& rows, RowPlan& plan);
+  std::string make_keys(std::span<const int64_t> rows, std::span<int64_t> keys, int64_t masked) const;
   std::string exchange_headers(Stream& stream, RowPlan& plan);
   std::string exchange_slots(Stream& stream, RowPlan& plan);
   void find_own_unique(Stream& stream, RowPlan& plan);
+
+  detail::RowTransfer begin(Stream& stream, const detail::RowMessage& sent, const detail::RowMessage& received,
+                            RowPlan& plan);
+  void finish(detail::RowTransfer& transfer);
+  // all_to_all_rows, counted in the statistics.
+  Pending move(Stream& stream, const detail::RowMessage& sent, const detail::RowMessage& received, RowStats& stats);
+
+  int64_t off_rank_rows(std::span<const int64_t> counts) const;
+  RowHeader header_between(int source, int destination) const;
+  std::string from(int peer, const std::string& problem) const;
+  int64_t num_slots() const { return layout_.num_slots(group_.rank()); }
 
   Communicator& group_;
   const RowLayout& layout_;
   RowType row_type_;
   int64_t num_plans_ = 0;
-  ReusedBuffer sent_headers_, received_headers_;
+  std::vector<int64_t> ones_;  // counts of a message of one row a peer
+  std::vector<RowHeader> sent_headers_, received_headers_;
 };
 
 }  // namespace engram

@@ -54,13 +54,15 @@ class RowPlan {
  private:
   friend class RowExchange;
 
+  bool is_made_ = false;
   RowStats stats_;
   std::vector<int64_t> send_counts_, request_counts_;
   Tensor inverse_, slots_, request_slots_, own_slots_, own_inverse_;
 
-  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_, count_memory_;
+  std::vector<int64_t> sent_hashes_, received_hashes_;
+  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_;
   ReusedBuffer request_memory_, own_unique_memory_, own_inverse_memory_;
-  ReusedBuffer served_rows_memory_, rows_memory_, served_gradients_memory_, gradients_memory_;
+  ReusedBuffer served_memory_, rows_memory_, received_sums_memory_, merged_memory_;
 };
 
 }  // namespace engram

@@ -1,0 +1,266 @@
+#include "parallel/row_exchange.h"
+
+#include <numeric>
+
+#include "kernels/core/device.h"
+#include "kernels/row_gather.h"
+#include "kernels/row_segment_sum.h"
+#include "kernels/unique_rows.h"
+
+namespace engram {
+namespace {
+
+using detail::RowMessage;
+using detail::RowTransfer;
+
+int64_t sum_of(std::span<const int64_t> counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
+
+// One header a row.
+Tensor tensor_of(std::vector<RowHeader>& headers) {
+  return {headers.data(), DType::kInt64, {static_cast<int64_t>(headers.size()), kHeaderWords}};
+}
+
+Tensor tensor_of(std::vector<int64_t>& words) {
+  return {words.data(), DType::kInt64, {static_cast<int64_t>(words.size()), 1}};
+}
+
+// fn(peer, first row, number of rows) for each peer's segment of a message.
+template <class Fn>
+void for_each_peer(std::span<const int64_t> counts, Fn&& fn) {
+  int64_t first = 0;
+  for (size_t peer = 0; peer < counts.size(); ++peer) {
+    fn(static_cast<int>(peer), first, counts[peer]);
+    first += counts[peer];
+  }
+}
+
+// Hash of the rows of every peer's segment.
+std::vector<int64_t> hash_segments(const RowMessage& message) {
+  std::vector<int64_t> hashes;
+  for_each_peer(message.counts, [&](int, int64_t first, int64_t count) {
+    const auto slots = host_span<const int64_t>(message.slots.rows(first, count));
+    hashes.push_back(hash_rows(slots, message.rows.rows(first, count)));
+  });
+  return hashes;
+}
+
+}  // namespace
+
+RowExchange::RowExchange(Communicator& group, const RowLayout& layout, RowType row_type)
+    : group_(group),
+      layout_(layout),
+      row_type_(row_type),
+      ones_(static_cast<size_t>(group.size()), 1),
+      sent_headers_(ones_.size()),
+      received_headers_(ones_.size()) {
+  ENGRAM_CHECK(group.size() == layout.num_shards(), "row exchange: got a layout of ", layout.num_shards(),
+               " shards, wanted one for each of the group's ", group.size(), " ranks");
+  ENGRAM_CHECK(row_type.width >= 1, "row exchange: got row width ", row_type.width, ", wanted at least 1");
+}
+
+void RowExchange::plan(Stream& stream, const Tensor& rows, RowPlan& plan) {
+  check_tensor("row exchange: rows", rows, DType::kInt64, {-1});
+  ENGRAM_CHECK(device_of(stream) == Device::kCpu, "row exchange: plans are made on the CPU only");
+  ++num_plans_;
+  plan.is_made_ = false;
+  plan.stats_ = {};
+  const std::string row_problem = find_unique(stream, rows, plan);
+  const std::string header_problem = exchange_headers(stream, plan);
+  vote(group_, row_problem.empty() ? header_problem : row_problem);
+  vote(group_, exchange_slots(stream, plan));
+  find_own_unique(stream, plan);
+  plan.is_made_ = true;
+}
+
+// Keys are owner * stride + slot, dense and ascending by (owner, slot); a masked request sorts after all of them.
+std::string RowExchange::find_unique(Stream& stream, const Tensor& rows, RowPlan& plan) {
+  const int64_t n = rows.size(0), stride = layout_.num_slots(0), masked = stride * group_.size();
+  const Tensor keys = plan.keys_memory_.take(Device::kCpu, DType::kInt64, {n});
+  const std::string problem = make_keys(host_span<const int64_t>(rows), host_span<int64_t>(keys), masked);
+
+  const Tensor unique = plan.unique_memory_.take(Device::kCpu, DType::kInt64, {n});
+  plan.inverse_ = plan.inverse_memory_.take(Device::kCpu, DType::kInt64, {n});
+  int64_t num_unique = 0;
+  unique_rows(stream, keys, unique, plan.inverse_, Tensor(&num_unique, DType::kInt64, {1}));
+
+  if (num_unique > 0 && host_span<const int64_t>(unique)[static_cast<size_t>(num_unique - 1)] == masked) {
+    --num_unique;
+    for (int64_t& place : host_span<int64_t>(plan.inverse_)) {
+      if (place != num_unique) continue;
+      place = -1;
+      ++plan.stats_.masked;
+    }
+  }
+  plan.slots_ = unique.rows(0, num_unique);
+  plan.stats_.requests = n - plan.stats_.masked;
+  plan.stats_.unique = num_unique;
+
+  plan.send_counts_.assign(ones_.size(), 0);
+  int64_t owner = 0;
+  for (int64_t& key : host_span<int64_t>(plan.slots_)) {
+    while (key >= (owner + 1) * stride) ++owner;
+    ++plan.send_counts_[static_cast<size_t>(owner)];
+    key -= owner * stride;
+  }
+  return problem;
+}
+
+// A bad row is masked, so that this rank stays in step with the others until the vote.
+std::string RowExchange::make_keys(std::span<const int64_t> rows, std::span<int64_t> keys, int64_t masked) const {
+  const int64_t stride = layout_.num_slots(0);
+  std::string problem;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const int64_t row = rows[i];
+    const bool is_row = layout_.is_row(row);
+    keys[i] = is_row ? layout_.owner(row) * stride + layout_.slot(row) : masked;
+    if (is_row || row == -1 || !problem.empty()) continue;
+    problem = "row exchange: rank " + std::to_string(group_.rank()) + " asks for row " + std::to_string(row) +
+              " at position " + std::to_string(i) + ", wanted a row of a table (below " +
+              std::to_string(layout_.end_row()) + ", no padding) or -1";
+  }
+  return problem;
+}
+
+std::string RowExchange::exchange_headers(Stream& stream, RowPlan& plan) {
+  for_each_peer(plan.send_counts_, [&](int peer, int64_t first, int64_t count) {
+    const auto slots = host_span<const int64_t>(plan.slots_.rows(first, count));
+    RowHeader header = header_between(group_.rank(), peer);
+    header.count = count;
+    header.slot_sum = sum_slots(slots);
+    header.slot_hash = hash_slots(slots);
+    header.close();
+    sent_headers_[static_cast<size_t>(peer)] = header;
+  });
+  move(stream, {{}, tensor_of(sent_headers_), ones_}, {{}, tensor_of(received_headers_), ones_}, plan.stats_).wait();
+
+  plan.request_counts_.clear();
+  std::string problem;
+  for (int peer = 0; peer < group_.size(); ++peer) {
+    const RowHeader& header = received_headers_[static_cast<size_t>(peer)];
+    plan.request_counts_.push_back(header.count);
+    if (!problem.empty()) continue;
+    problem = from(peer, find_problem(header, header_between(peer, group_.rank()), num_slots()));
+  }
+  return problem;
+}
+
+std::string RowExchange::exchange_slots(Stream& stream, RowPlan& plan) {
+  plan.stats_.served = sum_of(plan.request_counts_);
+  plan.request_slots_ = plan.request_memory_.take(Device::kCpu, DType::kInt64, {plan.stats_.served});
+  move(stream, {{}, plan.slots_, plan.send_counts_}, {{}, plan.request_slots_, plan.request_counts_}, plan.stats_)
+      .wait();
+  std::string problem;
+  for_each_peer(plan.request_counts_, [&](int peer, int64_t first, int64_t count) {
+    if (!problem.empty()) return;
+    const auto slots = host_span<const int64_t>(plan.request_slots_.rows(first, count));
+    problem = from(peer, find_problem(slots, received_headers_[static_cast<size_t>(peer)], num_slots()));
+  });
+  return problem;
+}
+
+void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
+  const int64_t num_served = plan.stats_.served;
+  const Tensor unique = plan.own_unique_memory_.take(Device::kCpu, DType::kInt64, {num_served});
+  plan.own_inverse_ = plan.own_inverse_memory_.take(Device::kCpu, DType::kInt64, {num_served});
+  unique_rows(stream, plan.request_slots_, unique, plan.own_inverse_,
+              Tensor(&plan.stats_.own_unique, DType::kInt64, {1}));
+  plan.own_slots_ = unique.rows(0, plan.stats_.own_unique);
+}
+
+PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan) {
+  ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
+  check_tensor("row exchange: weight", weight, row_type_.dtype, {num_slots(), row_type_.width});
+  const Tensor served = plan.served_memory_.take(Device::kCpu, weight.dtype, {plan.num_served(), row_type_.width});
+  const Tensor rows = plan.rows_memory_.take(Device::kCpu, weight.dtype, {plan.num_unique(), row_type_.width});
+  row_gather(stream, weight, plan.request_slots_, served);
+  PendingRows pending;
+  pending.exchange_ = this;
+  pending.transfer_ =
+      begin(stream, {plan.request_slots_, served, plan.request_counts_}, {plan.slots_, rows, plan.send_counts_}, plan);
+  return pending;
+}
+
+Tensor PendingRows::wait(Stream&) {
+  exchange_->finish(transfer_);
+  return transfer_.received.rows;
+}
+
+PendingGradients RowExchange::return_gradients(Stream& stream, const Tensor& sums, RowPlan& plan) {
+  ENGRAM_CHECK(plan.is_made_, "row exchange: gradients returned under a plan that was not made");
+  const int64_t width = row_type_.width;
+  check_tensor("row exchange: gradient sums", sums, accumulator(row_type_.dtype), {plan.num_unique(), width});
+  const Tensor received = plan.received_sums_memory_.take(Device::kCpu, sums.dtype, {plan.num_served(), width});
+  PendingGradients pending;
+  pending.exchange_ = this;
+  pending.merged_ = plan.merged_memory_.take(Device::kCpu, sums.dtype, {plan.num_own_unique(), width});
+  pending.transfer_ = begin(stream, {plan.slots_, sums, plan.send_counts_},
+                            {plan.request_slots_, received, plan.request_counts_}, plan);
+  return pending;
+}
+
+// Peers lie one after the other in the requests, so ascending order is rank order.
+Tensor PendingGradients::wait(Stream& stream) {
+  exchange_->finish(transfer_);
+  zero(stream, merged_);
+  row_segment_sum(stream, transfer_.received.rows, transfer_.plan->own_inverse(), merged_);
+  return merged_;
+}
+
+RowTransfer RowExchange::begin(Stream& stream, const RowMessage& sent, const RowMessage& received, RowPlan& plan) {
+  plan.sent_hashes_ = hash_segments(sent);
+  plan.received_hashes_.resize(ones_.size());
+  plan.stats_.rows_sent += off_rank_rows(sent.counts);
+  plan.stats_.rows_received += off_rank_rows(received.counts);
+  RowTransfer transfer;
+  transfer.received = received;
+  transfer.plan = &plan;
+  transfer.rows = move(stream, sent, received, plan.stats_);
+  transfer.hashes = move(stream, {{}, tensor_of(plan.sent_hashes_), ones_},
+                         {{}, tensor_of(plan.received_hashes_), ones_}, plan.stats_);
+  return transfer;
+}
+
+void RowExchange::finish(RowTransfer& transfer) {
+  transfer.rows.wait();
+  transfer.hashes.wait();
+  const std::vector<int64_t> hashes = hash_segments(transfer.received);
+  std::string problem;
+  for (size_t peer = 0; peer < hashes.size() && problem.empty(); ++peer) {
+    const int64_t wanted = transfer.plan->received_hashes_[peer];
+    if (hashes[peer] == wanted) continue;
+    problem = from(static_cast<int>(peer),
+                   "row hash: got " + std::to_string(hashes[peer]) + ", wanted " + std::to_string(wanted));
+  }
+  vote(group_, problem);
+}
+
+Pending RowExchange::move(Stream& stream, const RowMessage& sent, const RowMessage& received, RowStats& stats) {
+  const auto off_rank_bytes = [&](const RowMessage& message) {
+    const int64_t num_rows = sum_of(message.counts);
+    return num_rows == 0 ? 0 : message.rows.num_bytes() / num_rows * off_rank_rows(message.counts);
+  };
+  stats.bytes_sent += off_rank_bytes(sent);
+  stats.bytes_received += off_rank_bytes(received);
+  return group_.all_to_all_rows(stream, sent.rows, sent.counts, received.rows, received.counts);
+}
+
+int64_t RowExchange::off_rank_rows(std::span<const int64_t> counts) const {
+  return sum_of(counts) - counts[static_cast<size_t>(group_.rank())];
+}
+
+RowHeader RowExchange::header_between(int source, int destination) const {
+  RowHeader header;
+  header.plan = num_plans_;
+  header.route = int64_t{source} << 32 | destination;
+  header.row_type = pack_row_type(row_type_.width, row_type_.dtype);
+  header.layout = static_cast<int64_t>(layout_.digest());
+  return header;
+}
+
+std::string RowExchange::from(int peer, const std::string& problem) const {
+  if (problem.empty()) return "";
+  return "row exchange: rank " + std::to_string(group_.rank()) + " got a damaged message from rank " +
+         std::to_string(peer) + ", " + problem + "; the tables are unchanged";
+}
+
+}  // namespace engram
