@@ -24,20 +24,25 @@ struct Parsed {
   Command command;
 };
 
-// A verb below `parent`; `example` ends its help.
+// How a verb is called and explained; the example ends its help.
+struct Verb {
+  std::string name;
+  std::string what;
+  std::string example;
+};
+
 template <class Fields>
-CLI::App* add_verb(CLI::App& parent, Parsed& parsed, const std::string& name, const std::string& what,
-                   const Fields& fields, const std::string& example) {
-  CLI::App* verb = parent.add_subcommand(name, what);
-  verb->footer("Example:\n  " + example);
+CLI::App* add_verb(CLI::App& parent, Parsed& parsed, const Fields& fields, const Verb& about) {
+  CLI::App* verb = parent.add_subcommand(about.name, about.what);
+  verb->footer("Example:\n  " + about.example);
   verb->callback([&parsed, &fields] { parsed.command = fields; });
   return verb;
 }
 
-CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& what, const std::string& example) {
-  CLI::App* group = app.add_subcommand(name, what);
+CLI::App* add_group(CLI::App& app, const Verb& about) {
+  CLI::App* group = app.add_subcommand(about.name, about.what);
   group->require_subcommand(1);
-  group->footer("Example:\n  " + example);
+  group->footer("Example:\n  " + about.example);
   return group;
 }
 
@@ -61,15 +66,17 @@ void add_config(CLI::App* verb, Fields& fields) {
 }
 
 void add_train(CLI::App& app, Parsed& parsed) {
-  CLI::App* verb = add_verb(app, parsed, "train", "Train a model; resumes from the newest checkpoint of the run.",
-                            parsed.train, "mpirun -np 4 engram train configs/quickstart.yaml --set train.steps=200");
+  CLI::App* verb = add_verb(app, parsed, parsed.train,
+                            {"train", "Train a model; resumes from the newest checkpoint of the run.",
+                             "mpirun -np 4 engram train configs/quickstart.yaml --set train.steps=200"});
   add_config(verb, parsed.train);
   verb->add_flag("--dry-run", parsed.train.dry_run, "check everything and estimate, without a step");
 }
 
 void add_eval(CLI::App& app, Parsed& parsed) {
-  CLI::App* verb = add_verb(app, parsed, "eval", "Loss of a checkpoint on held-out text.", parsed.eval,
-                            "engram eval runs/quickstart --samples 256");
+  CLI::App* verb =
+      add_verb(app, parsed, parsed.eval,
+               {"eval", "Loss of a checkpoint on held-out text.", "engram eval runs/quickstart --samples 256"});
   verb->add_option("checkpoint", parsed.eval.checkpoint, "checkpoint, or directory of a run (its newest)")
       ->required()
       ->type_name("CHECKPOINT");
@@ -82,8 +89,9 @@ void add_eval(CLI::App& app, Parsed& parsed) {
 
 void add_generate(CLI::App& app, Parsed& parsed) {
   GenerateCommand& fields = parsed.generate;
-  CLI::App* verb = add_verb(app, parsed, "generate", "Continue a text with a trained model.", fields,
-                            "engram generate runs/quickstart --prompt \"Once upon a time\" --tokens 200");
+  CLI::App* verb = add_verb(app, parsed, fields,
+                            {"generate", "Continue a text with a trained model.",
+                             "engram generate runs/quickstart --prompt \"Once upon a time\" --tokens 200"});
   verb->add_option("checkpoint", fields.checkpoint, "checkpoint, or directory of a run (its newest)")
       ->required()
       ->type_name("CHECKPOINT");
@@ -102,8 +110,9 @@ void add_generate(CLI::App& app, Parsed& parsed) {
 }
 
 void add_estimate(CLI::App& app, Parsed& parsed) {
-  CLI::App* verb = add_verb(app, parsed, "estimate", "Parameters, FLOPs per token and memory per rank.",
-                            parsed.estimate, "engram estimate configs/quickstart.yaml --ranks 4");
+  CLI::App* verb = add_verb(app, parsed, parsed.estimate,
+                            {"estimate", "Parameters, FLOPs per token and memory per rank.",
+                             "engram estimate configs/quickstart.yaml --ranks 4"});
   add_config(verb, parsed.estimate);
   verb->add_option("--ranks", parsed.estimate.ranks, "number of ranks, 1 unless told")
       ->check(CLI::PositiveNumber)
@@ -113,8 +122,8 @@ void add_estimate(CLI::App& app, Parsed& parsed) {
 void add_data(CLI::App& app, Parsed& parsed) {
   DataBuildCommand& fields = parsed.data_build;
   const std::string example = "engram data build books/ --tokenizer data/tokenizer_8k.json --output books.h5";
-  CLI::App* group = add_group(app, "data", "Token stores: build.", example);
-  CLI::App* verb = add_verb(*group, parsed, "build", "Text files to a token store.", fields, example);
+  CLI::App* group = add_group(app, {"data", "Token stores: build.", example});
+  CLI::App* verb = add_verb(*group, parsed, fields, {"build", "Text files to a token store.", example});
   verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
       ->required()
       ->type_name("INPUT");
@@ -140,9 +149,9 @@ void add_data(CLI::App& app, Parsed& parsed) {
 
 void add_bench(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram bench step configs/bench_d512.yaml --steps 20";
-  CLI::App* group = add_group(app, "bench", "Speed of this machine: step.", example);
-  CLI::App* verb = add_verb(*group, parsed, "step", "Rate of training steps against the matrix product's.",
-                            parsed.bench_step, example);
+  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step.", example});
+  CLI::App* verb = add_verb(*group, parsed, parsed.bench_step,
+                            {"step", "Rate of training steps against the matrix product's.", example});
   add_config(verb, parsed.bench_step);
   verb->add_option("--steps", parsed.bench_step.steps, "measured steps, 10 unless told")
       ->check(CLI::PositiveNumber)
@@ -154,13 +163,13 @@ void add_bench(CLI::App& app, Parsed& parsed) {
 
 void add_config_verbs(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram config explain model.engram";
-  CLI::App* group = add_group(app, "config", "Configuration: print, explain.", example);
-  CLI::App* print = add_verb(*group, parsed, "print", "The effective configuration, defaults included.",
-                             parsed.config_print, "engram config print configs/quickstart.yaml");
+  CLI::App* group = add_group(app, {"config", "Configuration: print, explain.", example});
+  CLI::App* print = add_verb(
+      *group, parsed, parsed.config_print,
+      {"print", "The effective configuration, defaults included.", "engram config print configs/quickstart.yaml"});
   add_config(print, parsed.config_print);
-  CLI::App* explain =
-      add_verb(*group, parsed, "explain", "Type, range, default and meaning of a key and those below it.",
-               parsed.config_explain, example);
+  CLI::App* explain = add_verb(*group, parsed, parsed.config_explain,
+                               {"explain", "Type, range, default and meaning of a key and those below it.", example});
   explain->add_option("key", parsed.config_explain.key, "dotted path; all keys where left out")->type_name("KEY");
 }
 

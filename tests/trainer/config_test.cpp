@@ -58,52 +58,54 @@ TEST(Config, RefusesDuplicateKeys) {
   EXPECT_EQ(refused_file(small_config_with("model: {hidden: 3}")), "c.yaml:10:1: model: given twice, first in line 1");
 }
 
+struct WrongType {
+  const char* change;
+  const char* want;
+};
+
+const WrongType kWrongTypes[] = {{"data.seq_len=1e3", "\"1e3\" is not an integer"},
+                                 {"data.seq_len=12.0", "\"12.0\" is not an integer"},
+                                 {"data.seq_len=0x10", "\"0x10\" is not an integer"},
+                                 {"data.seq_len=+5", "\"+5\" is not an integer"},
+                                 {"data.seq_len=010", "\"010\" has a leading zero"},
+                                 {"data.seq_len=\"10\"", "\"10\" is quoted text, not an integer"},
+                                 {"data.seq_len=[10]", "a list; wanted an integer"},
+                                 {"data.seq_len=", "nothing; wanted an integer"},
+                                 {"data.seq_len=~", "nothing; wanted an integer"},
+                                 {"data.seq_len=99999999999999999999", "does not fit"},
+                                 {"optimizer.dense.lr=fast", "\"fast\" is not a number"},
+                                 {"optimizer.dense.lr=.nan", "\".nan\" is not a number"},
+                                 {"optimizer.dense.lr=nan", "\"nan\" is not a number"},
+                                 {"optimizer.dense.lr=-inf", "\"-inf\" is not a number"},
+                                 {"optimizer.dense.lr=1e999", "\"1e999\" does not fit"},
+                                 {"optimizer.dense.lr=00.5", "\"00.5\" has a leading zero"},
+                                 {"optimizer.dense.lr=0.5f", "\"0.5f\" is not a number"},
+                                 {"train.recompute=yes", "\"yes\" is not true or false"},
+                                 {"train.recompute=True", "\"True\" is not true or false"},
+                                 {"train.recompute=1", "\"1\" is not true or false"},
+                                 {"train.recompute='true'", "is quoted text"},
+                                 {"run.name=[a]", "a list; wanted text"},
+                                 {"run.name=", "nothing; wanted text"},
+                                 {"optimizer.table.kind=adam_lasy",
+                                  "\"adam_lasy\" is none of adam_lazy, adam_dense, sgd; did you mean \"adam_lazy\"?"},
+                                 {"optimizer.table.kind=rowwise", "\"rowwise\" is none of adam_lazy, adam_dense, sgd"},
+                                 {"optimizer.table=3", "optimizer.table: \"3\"; wanted a section with keys below it"},
+                                 {"model.engram.layers=[1, two]", "element 1: \"two\" is not an integer"},
+                                 {"model.engram.layers={a: 1}", "a section with keys; wanted a list of integers"},
+                                 {"model.engram.layers=[1", "not valid YAML"},
+                                 {"run.name=&x a", "anchors are not supported"},
+                                 {"run.name=!!str a", "tags are not supported"},
+                                 {"run.name=! a", "tags are not supported"},
+                                 {"run.name=*x", "the referenced anchor is not defined"},
+                                 {"train.steps", "wanted path=value"},
+                                 {"=3", "wanted path=value"},
+                                 {"model..hidden=3", "unknown key"}};
+
 TEST(Config, RefusesWrongTypes) {
   EXPECT_EQ(refused_file(small_config_with("data: {seq_len: 4k}")),
             "c.yaml:10:17: data.seq_len: \"4k\" is not an integer");
   EXPECT_EQ(refused_set({"data.seq_len=4k"}), "--set data.seq_len=4k: data.seq_len: \"4k\" is not an integer");
-  struct Case {
-    const char* change;
-    const char* want;
-  };
-  for (const Case& c : std::initializer_list<Case>{
-           {"data.seq_len=1e3", "\"1e3\" is not an integer"},
-           {"data.seq_len=12.0", "\"12.0\" is not an integer"},
-           {"data.seq_len=0x10", "\"0x10\" is not an integer"},
-           {"data.seq_len=+5", "\"+5\" is not an integer"},
-           {"data.seq_len=010", "\"010\" has a leading zero"},
-           {"data.seq_len=\"10\"", "\"10\" is quoted text, not an integer"},
-           {"data.seq_len=[10]", "a list; wanted an integer"},
-           {"data.seq_len=", "nothing; wanted an integer"},
-           {"data.seq_len=~", "nothing; wanted an integer"},
-           {"data.seq_len=99999999999999999999", "does not fit"},
-           {"optimizer.dense.lr=fast", "\"fast\" is not a number"},
-           {"optimizer.dense.lr=.nan", "\".nan\" is not a number"},
-           {"optimizer.dense.lr=nan", "\"nan\" is not a number"},
-           {"optimizer.dense.lr=-inf", "\"-inf\" is not a number"},
-           {"optimizer.dense.lr=1e999", "\"1e999\" does not fit"},
-           {"optimizer.dense.lr=00.5", "\"00.5\" has a leading zero"},
-           {"optimizer.dense.lr=0.5f", "\"0.5f\" is not a number"},
-           {"train.recompute=yes", "\"yes\" is not true or false"},
-           {"train.recompute=True", "\"True\" is not true or false"},
-           {"train.recompute=1", "\"1\" is not true or false"},
-           {"train.recompute='true'", "is quoted text"},
-           {"run.name=[a]", "a list; wanted text"},
-           {"run.name=", "nothing; wanted text"},
-           {"optimizer.table.kind=adam_lasy",
-            "\"adam_lasy\" is none of adam_lazy, adam_dense, sgd; did you mean \"adam_lazy\"?"},
-           {"optimizer.table.kind=rowwise", "\"rowwise\" is none of adam_lazy, adam_dense, sgd"},
-           {"optimizer.table=3", "optimizer.table: \"3\"; wanted a section with keys below it"},
-           {"model.engram.layers=[1, two]", "element 1: \"two\" is not an integer"},
-           {"model.engram.layers={a: 1}", "a section with keys; wanted a list of integers"},
-           {"model.engram.layers=[1", "not valid YAML"},
-           {"run.name=&x a", "anchors are not supported"},
-           {"run.name=!!str a", "tags are not supported"},
-           {"run.name=! a", "tags are not supported"},
-           {"run.name=*x", "the referenced anchor is not defined"},
-           {"train.steps", "wanted path=value"},
-           {"=3", "wanted path=value"},
-           {"model..hidden=3", "unknown key"}}) {
+  for (const WrongType& c : kWrongTypes) {
     const std::string message = refused_set({c.change});
     EXPECT_NE(message.find(c.want), std::string::npos) << c.change << " -> " << message;
     EXPECT_EQ(message.find("--set "), 0u) << message;
