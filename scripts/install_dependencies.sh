@@ -22,7 +22,9 @@ libcli11-dev|command line
 libfmt-dev|text in messages and reports
 nlohmann-json3-dev|tokenizer files and metrics
 libpcre2-dev|splits text in the tokenizer
-libxxhash-dev|checksums'
+libxxhash-dev|checksums
+libssl-dev|SHA-256
+zlib1g-dev|compressed text files'
 needed_by_tests='libgtest-dev|test framework
 python3|size and layer checks
 clang-format-14|format check'
