@@ -52,7 +52,7 @@ Block::Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bo
   }
 }
 
-Residual Block::compute(Context& ctx, Residual residual, MicroBatch& batch, Saved& saved) const {
+Residual Block::compute(Context& ctx, Residual residual, const MicroBatch& batch, Saved& saved) const {
   if (engram_) {
     const Tensor merged = Connection::merge(ctx, residual);
     const Tensor y = engram_->forward(ctx, merged, batch, saved.engram);
@@ -80,7 +80,7 @@ Residual Block::differentiate(Context& ctx, const Residual& doutput, const Micro
   return d;
 }
 
-Residual Block::forward(Context& ctx, const Residual& input, MicroBatch& batch, Saved& saved) const {
+Residual Block::forward(Context& ctx, const Residual& input, const MicroBatch& batch, Saved& saved) const {
   saved.input = input;
   if (!recompute_) return compute(ctx, input, batch, saved);
   const Residual output = take_residual(ctx, input);
@@ -90,7 +90,7 @@ Residual Block::forward(Context& ctx, const Residual& input, MicroBatch& batch, 
   return output;
 }
 
-void Block::backward(Context& ctx, const Residual& d, MicroBatch& batch, Saved& saved) const {
+void Block::backward(Context& ctx, const Residual& d, const MicroBatch& batch, Saved& saved) const {
   Arena::Scope scope(ctx.arena);
   if (recompute_) {
     const bool count_load = std::exchange(ctx.count_load, false);  // these tokens were counted in forward

@@ -24,15 +24,15 @@ class Block {
   // recompute: keep the input alone, and compute the block again in backward.
   Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute);
 
-  Residual forward(Context& ctx, const Residual& input, MicroBatch& batch, Saved& saved) const;
+  Residual forward(Context& ctx, const Residual& input, const MicroBatch& batch, Saved& saved) const;
   // d: on entry the gradients of what forward() returned, on return those of its input, in the same memory. Changes
   // `saved` where the block is recomputed.
-  void backward(Context& ctx, const Residual& d, MicroBatch& batch, Saved& saved) const;
+  void backward(Context& ctx, const Residual& d, const MicroBatch& batch, Saved& saved) const;
 
   const Moe* moe() const { return moe_ ? &*moe_ : nullptr; }
 
  private:
-  Residual compute(Context& ctx, Residual residual, MicroBatch& batch, Saved& saved) const;
+  Residual compute(Context& ctx, Residual residual, const MicroBatch& batch, Saved& saved) const;
   Residual differentiate(Context& ctx, const Residual& doutput, const MicroBatch& batch, const Saved& saved) const;
 
   bool recompute_;

@@ -45,14 +45,13 @@ Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig
 // The rows of every token side by side: [num_tokens, memory_dim].
 Tensor Engram::gather(Context& ctx, const MicroBatch& batch) const {
   const Tensor e = ctx.arena.take("engram.e", kv_.value.dtype, {ctx.num_tokens(), config_.memory_dim});
-  row_gather(ctx.stream, batch.memory.rows, batch.memory.index[table_],
+  row_gather(ctx.stream, batch.memory.fetched->wait(ctx.stream), batch.memory.index[table_],
              e.reshape({ctx.num_tokens() * config_.num_columns(), config_.row_width()}));
   return e;
 }
 
-Tensor Engram::forward(Context& ctx, const Tensor& streams, MicroBatch& batch, Saved& saved) const {
+Tensor Engram::forward(Context& ctx, const Tensor& streams, const MicroBatch& batch, Saved& saved) const {
   const int64_t num_tokens = ctx.num_tokens();
-  batch.memory.ready(ctx.stream);
   const auto take_statistic = [&](const char* name) {
     return ctx.arena.take(name, accumulator(streams.dtype), {num_tokens, num_streams_});
   };

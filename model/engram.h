@@ -24,7 +24,7 @@ class Engram {
   Engram(ParameterStore& store, const std::string& name, const ModelConfig& config, int64_t layer);
 
   // Returns y [num_tokens, M, hidden], to be added to the streams.
-  Tensor forward(Context& ctx, const Tensor& streams, MicroBatch& batch, Saved& saved) const;
+  Tensor forward(Context& ctx, const Tensor& streams, const MicroBatch& batch, Saved& saved) const;
   // Returns the gradient of the streams by way of y (not past it), and adds to batch.memory.row_grads.
   Tensor backward(Context& ctx, const Tensor& dy, const MicroBatch& batch, const Saved& saved) const;
 

@@ -33,7 +33,7 @@ LanguageModel::LanguageModel(ParameterStore& store, const ModelConfig& config, c
                 : store.add("head.weight", ParameterKind::kHead, {config.vocab_size, config.hidden}, config.init_std)) {
 }
 
-Tensor LanguageModel::forward(Context& ctx, MicroBatch& batch, Saved& saved) const {
+Tensor LanguageModel::forward(Context& ctx, const MicroBatch& batch, Saved& saved) const {
   const DType dtype = embedding_.value.dtype;
   const int64_t num_tokens = ctx.num_tokens();
   ctx.rope_table = ctx.arena.take("rope_table", accumulator(dtype), {ctx.seq_len, config_.attention.head_dim / 2, 2});
@@ -69,7 +69,7 @@ Tensor LanguageModel::loss(Context& ctx, const Tensor& hidden, const Tensor& tar
   return dhidden;
 }
 
-void LanguageModel::backward(Context& ctx, const Tensor& dhidden, MicroBatch& batch, Saved& saved) const {
+void LanguageModel::backward(Context& ctx, const Tensor& dhidden, const MicroBatch& batch, Saved& saved) const {
   ctx.rope_table = saved.rope_table;
   const Residual d = final_norm_.backward(ctx, {}, dhidden, saved.final_norm);
   for (size_t layer = blocks_.size(); layer-- > 0;) {

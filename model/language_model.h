@@ -32,7 +32,7 @@ class LanguageModel {
   LanguageModel(ParameterStore& store, const ModelConfig& config, const LanguageModelOptions& options);
 
   // Returns the normed hidden states [num_tokens, hidden].
-  Tensor forward(Context& ctx, MicroBatch& batch, Saved& saved) const;
+  Tensor forward(Context& ctx, const MicroBatch& batch, Saved& saved) const;
 
   // losses [num_tokens] (accumulator dtype) = cross-entropy of each target; returns dhidden, shaped as hidden, and adds
   // to the head's gradient. Without gradient returns an empty tensor. Holds logits_chunk rows of logits at most.
@@ -40,7 +40,7 @@ class LanguageModel {
               const Tensor& losses) const;
 
   // Adds to the gradients of all parameters but the head's, and to the memory's row gradients.
-  void backward(Context& ctx, const Tensor& dhidden, MicroBatch& batch, Saved& saved) const;
+  void backward(Context& ctx, const Tensor& dhidden, const MicroBatch& batch, Saved& saved) const;
 
   // Logits [num_rows, vocab_size] of some hidden states [num_rows, hidden].
   Tensor logits(Context& ctx, const Tensor& hidden) const;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <vector>
 
 #include "kernels/core/tensor.h"
@@ -7,17 +9,36 @@
 
 namespace engram {
 
-// The table rows that a step fetched, as the Engram modules of one micro-batch read them.
-struct MemoryRows {
-  PendingRows* fetch = nullptr;  // the step's fetch while nobody has waited for it
-  Tensor rows;                   // [num_unique, row_width], there once the fetch was waited for
-  Tensor row_grads;              // [num_unique, row_width], accumulator dtype; backward adds to it
-  std::vector<Tensor> index;     // per Engram layer [num_tokens * num_columns] int64: the place of each row in `rows`
+// The table rows that a step fetched; whoever reads them first waits for them.
+class FetchedRows {
+ public:
+  FetchedRows() = default;
+  explicit FetchedRows(PendingRows pending) : pending_(std::move(pending)) {}
+  explicit FetchedRows(const Tensor& rows) : rows_(rows) {}
 
-  // Waits for the fetch unless that has been done.
-  void ready(Stream& stream) {
-    if (PendingRows* pending = std::exchange(fetch, nullptr)) rows = pending->wait(stream);
+  // [num_unique, row_width].
+  const Tensor& wait(Stream& stream) {
+    if (pending_) {
+      const auto begin = std::chrono::steady_clock::now();
+      rows_ = pending_->wait(stream);
+      pending_.reset();
+      seconds_waited_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    }
+    return rows_;
   }
+  double seconds_waited() const { return seconds_waited_; }
+
+ private:
+  std::optional<PendingRows> pending_;
+  Tensor rows_;
+  double seconds_waited_ = 0;
+};
+
+// The memory of one micro-batch, as its Engram modules read it.
+struct MemoryRows {
+  FetchedRows* fetched = nullptr;
+  Tensor row_grads;           // [num_unique, row_width], accumulator dtype; backward adds to it
+  std::vector<Tensor> index;  // per Engram layer [num_tokens * num_columns] int64: place of each row in the fetched ones
 };
 
 // What a forward and backward pass read: num_sequences * seq_len tokens, one sequence after the other.

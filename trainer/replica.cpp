@@ -1,0 +1,84 @@
+#include "trainer/replica.h"
+
+#include "kernels/core/device.h"
+#include "trainer/step.h"
+
+namespace engram {
+namespace {
+
+Stream stream_for(DeviceChoice device) {
+  return make_stream(device == DeviceChoice::kCuda ? Device::kCuda : Device::kCpu);
+}
+
+LanguageModelOptions model_options(const RunConfig& config) {
+  return {.recompute = config.train.recompute, .logits_chunk = config.train.logits_chunk};
+}
+
+// A batch of the right shape with token 0 everywhere.
+Batch blank_batch(const RunConfig& config, int64_t num_sequences) {
+  Batch batch;
+  batch.num_samples = num_sequences;
+  batch.history = config.model.engram.enabled() ? config.model.engram.max_order() - 1 : 0;
+  batch.seq_len = config.data.seq_len;
+  batch.tokens.assign(static_cast<size_t>(num_sequences * batch.row_length()), 0);
+  batch.starts.assign(batch.tokens.size(), 0);
+  return batch;
+}
+
+// Memory that is nowhere: its fetch gave one row.
+MemoryRows dry_memory(Arena& arena, const RunConfig& config, FetchedRows& fetched, DType dtype) {
+  const EngramConfig& engram = config.model.engram;
+  if (!engram.enabled()) return {};
+  fetched = FetchedRows(arena.take("memory.row", dtype, {1, engram.row_width()}));
+  const int64_t num_rows = config.train.micro_batch * config.data.seq_len * engram.num_columns();
+  const Tensor index = arena.take("memory.rows", DType::kInt64, {num_rows});
+  return {.fetched = &fetched,
+          .row_grads = arena.take("memory.row_grad", accumulator(dtype), {1, engram.row_width()}),
+          .index = std::vector<Tensor>(engram.layers.size(), index)};
+}
+
+}  // namespace
+
+int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtype) {
+  Stream stream = DryQueue{};
+  Arena arena = Arena::dry();
+  ParameterStore store(dtype);
+  const LanguageModel model(store, config.model, model_options(config));
+  store.allocate(stream, OwnershipMap(store.numels(), static_cast<int>(world_size), ZeroPolicy::kFlat));
+
+  const int64_t num_sequences = config.train.global_batch / world_size;
+  const StepBatch batch = upload(stream, arena, blank_batch(config, num_sequences), config.model.engram.boundary);
+  const int64_t num_addresses = num_sequences * config.data.seq_len * config.model.engram.num_columns() *
+                                static_cast<int64_t>(config.model.engram.layers.size());
+  {
+    Arena::Scope scope(arena);  // Memory::begin_fetch
+    arena.take("memory.rows", DType::kInt64, {num_addresses});
+    arena.take("memory.compressed", DType::kInt32, {batch.hash_tokens.numel()});
+  }
+  FetchedRows fetched;
+  MicroBatch micro_batch = batch.micro_batch(0, config.train.micro_batch);
+  micro_batch.memory = dry_memory(arena, config, fetched, dtype);
+  Context ctx{.stream = stream,
+              .arena = arena,
+              .num_sequences = config.train.micro_batch,
+              .seq_len = config.data.seq_len};
+  run_micro_batch(model, ctx, micro_batch, 1.0, arena.take("loss", DType::kFloat64, {1}));
+  return arena.peak_bytes() + (int64_t{1} << 16);  // what small tensors of the step take besides
+}
+
+Replica::Replica(const RunConfig& run_config, Communicator& communicator, const VocabularyMap& vocabulary, DType dtype)
+    : config(run_config),
+      world(communicator),
+      stream(stream_for(run_config.device)),
+      store(dtype),
+      model(store, config.model, model_options(config)),
+      ownership(store.numels(), world.size(), ZeroPolicy::kFlat),
+      reducer(world, ownership),
+      dense_optimizer(stream, config.optimizer.dense, accumulator(dtype), ownership.part_size()),
+      arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
+  store.allocate(stream, ownership);
+  store.initialize(stream, static_cast<uint64_t>(config.run.seed));
+  if (config.model.engram.enabled()) memory.emplace(stream, world, config, vocabulary, dtype);
+}
+
+}  // namespace engram

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "data/batch_loader.h"
+#include "kernels/core/arena.h"
+#include "model/micro_batch.h"
+#include "model/model_config.h"
+
+namespace engram {
+
+// The local batch of a step on the device.
+struct StepBatch {
+  int64_t num_sequences = 0;
+  int64_t seq_len = 0;
+  Tensor tokens, targets;  // [num_sequences, seq_len] int32
+  Tensor starts;           // [num_sequences, seq_len] uint8, 1 where a segment of n-gram hashing starts
+  Tensor hash_tokens;      // [num_sequences, history + seq_len] int32: tokens with their look-back
+  Tensor hash_starts;      // same shape, uint8
+
+  // Sequences [first, first + count), without memory.
+  MicroBatch micro_batch(int64_t first, int64_t count) const;
+};
+
+// Copies a batch into the arena. With boundary `document` segments are the documents, with `sequence` the windows.
+StepBatch upload(Stream& stream, Arena& arena, const Batch& batch, NgramBoundary boundary);
+
+}  // namespace engram

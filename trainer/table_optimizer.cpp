@@ -1,0 +1,76 @@
+#include "trainer/table_optimizer.h"
+
+#include "kernels/core/device.h"
+#include "kernels/row_update.h"
+
+namespace engram {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+struct ArrayShape {
+  const char* name;
+  DType dtype;
+  int64_t width;  // elements per row; 0 = one scalar per row
+};
+
+std::vector<ArrayShape> arrays_of(TableOptimizerKind kind, int64_t width, DType dtype) {
+  switch (kind) {
+    case TableOptimizerKind::kSgd: return {};
+    case TableOptimizerKind::kAdamDense: return {{"m", dtype, width}, {"v", dtype, width}};
+    case TableOptimizerKind::kAdamLazy: break;
+  }
+  return {{"m", dtype, width}, {"v", dtype, width}, {"count", DType::kInt32, 0}};
+}
+
+int64_t bytes_per_row(const ArrayShape& array) { return std::max<int64_t>(array.width, 1) * size_of(array.dtype); }
+
+}  // namespace
+
+int64_t table_state_bytes_per_row(TableOptimizerKind kind, int64_t width, DType dtype) {
+  int64_t num_bytes = 0;
+  for (const ArrayShape& array : arrays_of(kind, width, accumulator(dtype))) num_bytes += bytes_per_row(array);
+  return num_bytes;
+}
+
+TableOptimizer::TableOptimizer(Stream& stream, const TableOptimizerConfig& config, const Tensor& weight)
+    : config_(config), weight_(weight) {
+  const int64_t num_slots = weight.size(0);
+  const auto arrays = arrays_of(config.kind, weight.size(1), accumulator(weight.dtype));
+  const auto aligned = [&](const ArrayShape& array) {
+    return (num_slots * bytes_per_row(array) + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  int64_t num_bytes = 0;
+  for (const ArrayShape& array : arrays) num_bytes += aligned(array);
+  buffer_ = Buffer(device_of(stream), num_bytes);
+  zero(stream, buffer_.tensor(DType::kUInt8, {num_bytes}));
+  char* next = static_cast<char*>(buffer_.data());
+  for (const ArrayShape& array : arrays) {
+    state_.push_back({array.name, array.width == 0 ? Tensor(next, array.dtype, {num_slots})
+                                                   : Tensor(next, array.dtype, {num_slots, array.width})});
+    next += aligned(array);
+  }
+}
+
+void TableOptimizer::update(Stream& stream, const Update& update, const Tensor& slots, const Tensor& grads) const {
+  const RowAdamOptions adam{.lr = update.lr,
+                            .beta1 = config_.beta1,
+                            .beta2 = config_.beta2,
+                            .eps = config_.eps,
+                            .grad_scale = update.grad_scale};
+  switch (config_.kind) {
+    case TableOptimizerKind::kSgd:
+      row_update_sgd(stream, slots, grads, update.lr, update.grad_scale, weight_);
+      break;
+    case TableOptimizerKind::kAdamDense:
+      row_update_adam_dense(stream, slots, grads, adam, update.step, weight_,
+                            {.m = state_[0].value, .v = state_[1].value});
+      break;
+    case TableOptimizerKind::kAdamLazy:
+      row_update_adam_lazy(stream, slots, grads, adam, weight_, {.m = state_[0].value, .v = state_[1].value},
+                           state_[2].value);
+      break;
+  }
+}
+
+}  // namespace engram
