@@ -1,0 +1,76 @@
+#include "trainer/manifest.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "data/atomic_file.h"
+
+namespace engram {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kFormatVersion = 1;
+
+std::string digest_of_text(const std::string& text) { return digest_of(std::as_bytes(std::span(text))); }
+
+Json to_json(const Manifest& m) {
+  Json files = Json::array();
+  for (const Manifest::File& file : m.files) {
+    files.push_back({{"name", file.name}, {"bytes", file.num_bytes}, {"xxh3_128", file.digest}});
+  }
+  return {{"format_version", kFormatVersion},
+          {"step", m.step},
+          {"applied_updates", m.applied_updates},
+          {"world_size", m.world_size},
+          {"table_optimizer", m.table_optimizer},
+          {"tokenizer_digest", m.identity.tokenizer_digest},
+          {"vocabulary_digest", m.identity.vocabulary_digest},
+          {"vocabulary_keys", m.identity.vocabulary_keys},
+          {"data_digest", m.identity.data_digest},
+          {"files", files}};
+}
+
+Manifest from_json(const Json& json) {
+  Manifest m;
+  m.step = json.at("step");
+  m.applied_updates = json.at("applied_updates");
+  m.world_size = json.at("world_size");
+  m.table_optimizer = json.at("table_optimizer");
+  m.identity = {.tokenizer_digest = json.at("tokenizer_digest"),
+                .vocabulary_digest = json.at("vocabulary_digest"),
+                .vocabulary_keys = json.at("vocabulary_keys"),
+                .data_digest = json.at("data_digest")};
+  for (const Json& file : json.at("files")) {
+    m.files.push_back({.name = file.at("name"), .num_bytes = file.at("bytes"), .digest = file.at("xxh3_128")});
+  }
+  return m;
+}
+
+}  // namespace
+
+void write_manifest(const std::string& checkpoint, const Manifest& manifest) {
+  Json json = to_json(manifest);
+  json["digest"] = digest_of_text(json.dump());
+  write_file_atomically(checkpoint + "/" + kManifestName, json.dump(2) + "\n");
+}
+
+Manifest read_manifest(const std::string& checkpoint) {
+  const std::string path = checkpoint + "/" + kManifestName;
+  std::ifstream file(path, std::ios::binary);
+  ENGRAM_CHECK(file.good(), path, ": cannot be read; ", checkpoint, " is not a complete checkpoint");
+  try {
+    Json json = Json::parse(file);
+    const int64_t version = json.at("format_version");
+    ENGRAM_CHECK(version == kFormatVersion, path, ": format version ", version, ", wanted ", kFormatVersion);
+    const std::string digest = json.at("digest");
+    json.erase("digest");
+    ENGRAM_CHECK(digest == digest_of_text(json.dump()), path, ": its digest is ", digest, ", its contents have ",
+                 digest_of_text(json.dump()), ": the file is damaged; use an older checkpoint");
+    return from_json(json);
+  } catch (const Json::exception& error) {
+    ENGRAM_FAIL(path, ": is not a checkpoint manifest: ", error.what());
+  }
+}
+
+}  // namespace engram

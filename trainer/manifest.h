@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/checkpoint.h"
+
+namespace engram {
+
+// MANIFEST.json of a checkpoint.
+struct Manifest {
+  struct File {
+    std::string name;
+    int64_t num_bytes = 0;
+    std::string digest;  // XXH3-128
+  };
+  int64_t step = 0;
+  int64_t applied_updates = 0;
+  int64_t world_size = 0;
+  std::string table_optimizer;
+  RunIdentity identity;
+  std::vector<File> files;
+};
+
+inline constexpr const char* kManifestName = "MANIFEST.json";
+inline constexpr const char* kConfigName = "config.yaml";
+
+// Writes the manifest, with a digest of itself, as a new file that appears whole.
+void write_manifest(const std::string& checkpoint, const Manifest& manifest);
+// Throws Error where the file is missing, damaged, or of another format version.
+Manifest read_manifest(const std::string& checkpoint);
+
+}  // namespace engram
