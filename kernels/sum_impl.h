@@ -11,6 +11,7 @@ struct Sum {
   View<double, 1> total;
 };
 
-template <class T> void run(CpuQueue&, const Sum<T>&);
+template <class T>
+void run(CpuQueue&, const Sum<T>&);
 
 }  // namespace engram

@@ -4,16 +4,9 @@
 #include <string>
 
 #include "trainer/replica.h"
+#include "trainer/run_data.h"
 
 namespace engram {
-
-// What a checkpoint's meaning depends on besides its configuration.
-struct RunIdentity {
-  std::string tokenizer_digest;
-  std::string vocabulary_digest;  // of the compressed vocabulary
-  int64_t vocabulary_keys = 0;
-  std::string data_digest;  // of the training store
-};
 
 // A checkpoint is a directory, complete if and only if it holds MANIFEST.json:
 //
@@ -28,8 +21,8 @@ struct RunIdentity {
 //
 // All functions are collective and throw the same kind of Error on every rank.
 
-// Writes checkpoint `step-N` of the replica's current step under `directory`: every rank its file, synced and read
-// back, then the manifest, then the directory's name; then removes all but the newest `keep`. A failure before the
+// Writes checkpoint `step-N` of the replica's current step under `directory`: every rank its file, synced,
+// then the manifest, then the directory's name; then removes all but the newest `keep`. A failure before the
 // last rename leaves the earlier checkpoints as they were.
 void save_checkpoint(Replica& replica, const RunIdentity& identity, const std::string& directory);
 

@@ -48,8 +48,7 @@ double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples) {
   for (int64_t begin = 0; begin < num_samples; begin += round) {
     Arena::Scope scope(r.arena);
     const int64_t first = begin + r.world.rank() * micro_batch;
-    const StepBatch batch =
-        upload(r.stream, r.arena, loader.load(first, micro_batch), r.config.model.engram.boundary);
+    const StepBatch batch = upload(r.stream, r.arena, loader.load(first, micro_batch), r.config.model.engram.boundary);
     ignore_targets(r.stream, batch, std::clamp<int64_t>(num_samples - first, 0, micro_batch));
     loss += micro_batch_loss(r, batch);
   }

@@ -26,7 +26,6 @@ Json to_json(const Manifest& m) {
           {"table_optimizer", m.table_optimizer},
           {"tokenizer_digest", m.identity.tokenizer_digest},
           {"vocabulary_digest", m.identity.vocabulary_digest},
-          {"vocabulary_keys", m.identity.vocabulary_keys},
           {"data_digest", m.identity.data_digest},
           {"files", files}};
 }
@@ -39,7 +38,6 @@ Manifest from_json(const Json& json) {
   m.table_optimizer = json.at("table_optimizer");
   m.identity = {.tokenizer_digest = json.at("tokenizer_digest"),
                 .vocabulary_digest = json.at("vocabulary_digest"),
-                .vocabulary_keys = json.at("vocabulary_keys"),
                 .data_digest = json.at("data_digest")};
   for (const Json& file : json.at("files")) {
     m.files.push_back({.name = file.at("name"), .num_bytes = file.at("bytes"), .digest = file.at("xxh3_128")});

@@ -58,10 +58,8 @@ int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtyp
   FetchedRows fetched;
   MicroBatch micro_batch = batch.micro_batch(0, config.train.micro_batch);
   micro_batch.memory = dry_memory(arena, config, fetched, dtype);
-  Context ctx{.stream = stream,
-              .arena = arena,
-              .num_sequences = config.train.micro_batch,
-              .seq_len = config.data.seq_len};
+  Context ctx{
+      .stream = stream, .arena = arena, .num_sequences = config.train.micro_batch, .seq_len = config.data.seq_len};
   run_micro_batch(model, ctx, micro_batch, 1.0, arena.take("loss", DType::kFloat64, {1}));
   return arena.peak_bytes() + (int64_t{1} << 16);  // what small tensors of the step take besides
 }

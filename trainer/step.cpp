@@ -143,18 +143,17 @@ void run_micro_batch(const LanguageModel& model, Context& ctx, const MicroBatch&
   model.backward(ctx, dhidden, batch, saved);
 }
 
-StepReport train_step(Replica& r, const BatchLoader& loader) {
+Batch next_batch(const Replica& r, const BatchLoader& loader) {
+  const int64_t first = r.step * r.config.train.global_batch + r.world.rank() * r.local_sequences();
+  return loader.load(first, r.local_sequences());
+}
+
+StepReport train_step(Replica& r, const Batch& local_batch) {
   Arena::Scope scope(r.arena);
   StepReport report{.step = r.step + 1};
   Stopwatch whole(report.seconds);
 
-  Batch host_batch;
-  {
-    Stopwatch watch(report.seconds_data);
-    host_batch = loader.load(r.step * r.config.train.global_batch + r.world.rank() * r.local_sequences(),
-                             r.local_sequences());
-  }
-  const StepBatch batch = upload(r.stream, r.arena, host_batch, r.config.model.engram.boundary);
+  const StepBatch batch = upload(r.stream, r.arena, local_batch, r.config.model.engram.boundary);
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
     r.memory->begin_fetch(r.stream, r.arena, batch, r.config.train.micro_batch);

@@ -16,9 +16,12 @@ struct ArrayShape {
 
 std::vector<ArrayShape> arrays_of(TableOptimizerKind kind, int64_t width, DType dtype) {
   switch (kind) {
-    case TableOptimizerKind::kSgd: return {};
-    case TableOptimizerKind::kAdamDense: return {{"m", dtype, width}, {"v", dtype, width}};
-    case TableOptimizerKind::kAdamLazy: break;
+    case TableOptimizerKind::kSgd:
+      return {};
+    case TableOptimizerKind::kAdamDense:
+      return {{"m", dtype, width}, {"v", dtype, width}};
+    case TableOptimizerKind::kAdamLazy:
+      break;
   }
   return {{"m", dtype, width}, {"v", dtype, width}, {"count", DType::kInt32, 0}};
 }

@@ -1,0 +1,130 @@
+#include "trainer/commands.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <iostream>
+
+#include "data/build_store.h"
+#include "trainer/checkpoint.h"
+#include "trainer/config.h"
+#include "trainer/estimate.h"
+#include "trainer/evaluate.h"
+#include "trainer/generate.h"
+
+namespace engram {
+namespace {
+
+// The configuration of a checkpoint, for use on any number of ranks and, where given, with another tokenizer file.
+RunConfig config_for_use(const std::string& checkpoint, const std::string& tokenizer, int64_t world_size) {
+  RunConfig config = checkpoint_config(checkpoint);
+  if (!tokenizer.empty()) config.data.tokenizer = tokenizer;
+  config.parallel.table = 0;
+  config.train.micro_batch = 1;
+  config.train.global_batch = world_size;
+  config.train.recompute = false;
+  return config;
+}
+
+void print_store(const char* what, const StoreSummary& store) {
+  if (store.path.empty()) return;
+  std::cout << fmt::format("{}: {} ({} documents, {} tokens)\n", what, store.path, store.num_documents,
+                           store.num_tokens);
+}
+
+// Length of the longest prefix that does not end inside a UTF-8 character.
+size_t whole_characters(const std::string& text) {
+  for (size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xC0) == 0x80) continue;  // a continuation: its first byte lies further back
+    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+    return length > back ? text.size() - back : text.size();
+  }
+  return text.size();
+}
+
+}  // namespace
+
+void run_estimate(const EstimateCommand& command) {
+  std::cout << estimate_text(load_config(command.config, command.sets), command.ranks);
+}
+
+void run_config_print(const ConfigPrintCommand& command) {
+  std::cout << print_config(load_config(command.config, command.sets), /*mark_changes=*/true);
+}
+
+void run_config_explain(const ConfigExplainCommand& command) { std::cout << explain_key(command.key) << "\n"; }
+
+void run_data_build(const DataBuildCommand& command) {
+  const BpeTokenizer tokenizer = BpeTokenizer::load(command.tokenizer);
+  const auto end_of_text = tokenizer.end_of_text();
+  ENGRAM_CHECK(end_of_text, command.tokenizer, ": has no end-of-text token (<|endoftext|> or the like)");
+  BpeEncoder encoder(tokenizer);
+  const StoreEncoder store_encoder{.encode =
+                                       [&](std::string_view text) {
+                                         std::vector<int32_t> ids;
+                                         encoder.encode_without_added_tokens(text, ids);
+                                         return ids;
+                                       },
+                                   .tokenizer_digest = tokenizer.digest(),
+                                   .vocab_size = tokenizer.vocabulary_size(),
+                                   .eos_id = *end_of_text};
+  BuildOptions options;
+  options.inputs = command.inputs;
+  options.text.json_field = command.text_field;
+  options.text.on_bad_record = command.skip_bad ? BadRecordPolicy::kSkip : BadRecordPolicy::kStop;
+  options.output = command.output;
+  options.holdout_fraction = command.holdout;
+  if (command.holdout > 0) options.holdout_output = command.output + ".holdout";
+  options.seed = static_cast<uint64_t>(command.seed);
+  const BuildSummary summary = build_token_store(options, store_encoder);
+  print_store("store", summary.train);
+  print_store("held out", summary.holdout);
+  std::cout << fmt::format("read {} documents, {} bytes of text; {} bad records left out\n", summary.text.num_documents,
+                           summary.text.num_bytes, summary.text.num_bad_records);
+}
+
+void run_eval(Communicator& world, const EvalCommand& command) {
+  const RunConfig config = config_for_use(command.checkpoint, command.tokenizer, world.size());
+  const std::string path = command.data.empty() ? config.data.validation : command.data;
+  ENGRAM_CHECK(!path.empty(), "eval: no data; the run has no data.validation, give --data STORE");
+  const RunTokenizer tokenizer = load_tokenizer(config);
+  const TokenStore store = open_store(path, tokenizer.tokenizer);
+  Replica replica(config, world, tokenizer.map(), DType::kFloat32);
+  load_checkpoint(replica, identity_of(tokenizer, nullptr), command.checkpoint, LoadScope::kWeights);
+
+  const BatchLoader loader(
+      store,
+      {.seq_len = config.data.seq_len, .history = replica.history(), .seed = 0, .order = SampleOrder::kSequential});
+  const int64_t samples = command.samples == 0 ? loader.num_windows() : std::min(command.samples, loader.num_windows());
+  const double loss = evaluate(replica, loader, samples);
+  if (world.rank() != 0) return;
+  std::cout << fmt::format("loss {:.4f} nats per token, perplexity {:.2f}, over {} tokens of {}\n", loss,
+                           std::exp(loss), samples * config.data.seq_len, path);
+}
+
+void run_generate(Communicator& world, const GenerateCommand& command) {
+  const RunConfig config = config_for_use(command.checkpoint, command.tokenizer, world.size());
+  const RunTokenizer tokenizer = load_tokenizer(config);
+  Replica replica(config, world, tokenizer.map(), DType::kFloat32);
+  load_checkpoint(replica, identity_of(tokenizer, nullptr), command.checkpoint, LoadScope::kWeights);
+
+  std::string pending = command.prompt;
+  const auto emit = [&](int32_t token) {
+    if (world.rank() != 0) return;
+    if (token >= 0) pending += tokenizer.tokenizer.bytes(token);
+    const size_t length = whole_characters(pending);
+    std::cout << pending.substr(0, length) << std::flush;
+    pending.erase(0, length);
+  };
+  emit(-1);  // the prompt itself
+  generate(replica, tokenizer.tokenizer.encode(command.prompt),
+           {.num_tokens = command.tokens,
+            .temperature = command.temperature,
+            .top_p = command.top_p,
+            .seed = static_cast<uint64_t>(command.seed)},
+           tokenizer.tokenizer.end_of_text().value_or(-1), emit);
+  if (world.rank() == 0) std::cout << std::endl;
+}
+
+}  // namespace engram

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+
+#include "trainer/run_config.h"
+
+namespace engram {
+
+// Bytes of one rank (the one with most table rows) by category.
+struct MemoryEstimate {
+  int64_t parameters = 0;
+  int64_t gradients = 0;
+  int64_t optimizer = 0;
+  int64_t tables = 0;
+  int64_t table_optimizer = 0;
+  int64_t activations = 0;
+  int64_t exchange = 0;  // fetched rows and their gradients, if no two requests of the local batch were equal
+
+  int64_t total() const {
+    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange;
+  }
+};
+
+MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size);
+
+// What `engram estimate` prints: parameters (total, active, sparse, by part), FLOPs per token, memory of a rank.
+std::string estimate_text(const RunConfig& config, int64_t world_size);
+
+}  // namespace engram

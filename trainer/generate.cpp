@@ -1,0 +1,90 @@
+#include "trainer/generate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/core/device.h"
+#include "kernels/core/rng.h"
+
+namespace engram {
+namespace {
+
+// The last tokens as a batch of one sequence: as many as the model sees, with their look-back.
+Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t history) {
+  const auto num_tokens = static_cast<int64_t>(tokens.size());
+  Batch batch;
+  batch.num_samples = 1;
+  batch.history = history;
+  batch.seq_len = std::min(seq_len, num_tokens);
+  const int64_t first = num_tokens - batch.seq_len - history;
+  for (int64_t i = 0; i < batch.row_length(); ++i) {
+    const int64_t at = first + i;
+    const bool given = at >= 0 && at < num_tokens;  // the column past the end is the target nobody knows
+    batch.tokens.push_back(given ? tokens[static_cast<size_t>(at)] : 0);
+    batch.starts.push_back(at == 0 ? 1 : 0);
+  }
+  return batch;
+}
+
+std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
+  Arena::Scope scope(r.arena);
+  const StepBatch batch =
+      upload(r.stream, r.arena, window_of(tokens, r.config.data.seq_len, r.history()), r.config.model.engram.boundary);
+  MicroBatch micro_batch = batch.micro_batch(0, 1);
+  if (r.memory) {
+    r.memory->begin_fetch(r.stream, r.arena, batch, 1);
+    micro_batch.memory = r.memory->micro_batch(0);
+  }
+  Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = batch.seq_len};
+  LanguageModel::Saved saved;
+  const Tensor hidden = r.model.forward(ctx, micro_batch, saved);
+  const Tensor logits = r.model.logits(ctx, hidden.rows(batch.seq_len - 1, 1));
+  std::vector<float> values(static_cast<size_t>(logits.numel()));
+  copy(r.stream, logits, Tensor(values.data(), DType::kFloat32, {1, logits.numel()}));
+  synchronize(r.stream);
+  return values;
+}
+
+}  // namespace
+
+int32_t sample_token(const std::vector<float>& logits, const SamplingOptions& options, double random) {
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+  });
+  if (options.temperature == 0) return order[0];
+
+  const double top = double{logits[static_cast<size_t>(order[0])]};
+  std::vector<double> weights;
+  for (const int32_t token : order) {
+    weights.push_back(std::exp((double{logits[static_cast<size_t>(token)]} - top) / options.temperature));
+  }
+  const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
+  size_t num_kept = 0;
+  double kept = 0;
+  while (num_kept < weights.size() && (num_kept == 0 || kept < options.top_p * all)) kept += weights[num_kept++];
+
+  double left = random * kept;
+  for (size_t i = 0; i < num_kept; ++i) {
+    left -= weights[i];
+    if (left < 0) return order[i];
+  }
+  return order[num_kept - 1];  // rounding
+}
+
+void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptions& options, int32_t end_of_text,
+              const std::function<void(int32_t)>& emit) {
+  ENGRAM_CHECK(!prompt.empty(), "generate: the prompt has no token; give at least one character");
+  for (int64_t i = 0; i < options.num_tokens; ++i) {
+    const Random128 random =
+        philox(options.seed, static_cast<uint64_t>(i), uint64_t{static_cast<uint32_t>(RandomDomain::kSampling)} << 32);
+    const int32_t token = sample_token(next_logits(replica, prompt), options, double{uniform(random.word[0])});
+    if (token == end_of_text) return;
+    emit(token);
+    prompt.push_back(token);
+  }
+}
+
+}  // namespace engram

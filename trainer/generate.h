@@ -1,0 +1,26 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "trainer/replica.h"
+
+namespace engram {
+
+struct SamplingOptions {
+  int64_t num_tokens = 100;
+  double temperature = 0.8;  // 0 = the most likely token
+  double top_p = 0.95;       // only the likeliest tokens whose probabilities add up to this
+  uint64_t seed = 0;
+};
+
+// Continues `prompt` token by token, and calls `emit` for each; ends early at end_of_text. The model sees the last
+// data.seq_len tokens, computed anew for each token. Collective: every rank gives the same arguments and gets the same
+// tokens.
+void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptions& options, int32_t end_of_text,
+              const std::function<void(int32_t)>& emit);
+
+// One token from logits, by the number `random` in [0, 1).
+int32_t sample_token(const std::vector<float>& logits, const SamplingOptions& options, double random);
+
+}  // namespace engram

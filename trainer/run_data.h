@@ -1,0 +1,37 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "data/bpe_tokenizer.h"
+#include "data/compressed_vocabulary.h"
+#include "data/token_store.h"
+#include "trainer/memory.h"
+#include "trainer/run_config.h"
+
+namespace engram {
+
+// What a checkpoint's meaning depends on besides its configuration.
+struct RunIdentity {
+  std::string tokenizer_digest;
+  std::string vocabulary_digest;  // of the compressed vocabulary
+  std::string data_digest;        // of the training store
+};
+
+// Tokenizer of a run with its compressed vocabulary.
+struct RunTokenizer {
+  BpeTokenizer tokenizer;
+  CompressedVocabulary vocabulary;
+
+  VocabularyMap map() const { return {.compressed_ids = vocabulary.map(), .num_keys = vocabulary.num_keys()}; }
+};
+
+// Loads data.tokenizer. Throws Error where the model has fewer token embeddings than it has ids.
+RunTokenizer load_tokenizer(const RunConfig& config);
+
+// Opens a store and checks that the run's tokenizer made it.
+TokenStore open_store(const std::string& path, const BpeTokenizer& tokenizer);
+
+RunIdentity identity_of(const RunTokenizer& tokenizer, const TokenStore* train);
+
+}  // namespace engram

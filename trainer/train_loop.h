@@ -1,0 +1,12 @@
+#pragma once
+
+#include "parallel/communicator.h"
+#include "trainer/cli.h"
+
+namespace engram {
+
+// `engram train`: goes on from the newest checkpoint of the run, if there is one, and trains to train.steps with
+// validation, metrics, progress and checkpoints. Collective; rank 0 prints and writes metrics.
+void run_train(Communicator& world, const TrainCommand& command);
+
+}  // namespace engram
