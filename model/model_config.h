@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -101,7 +102,7 @@ struct ModelConfig {
 
   bool is_moe_layer(int64_t layer) const { return moe.num_experts > 0 && layer >= num_dense_layers; }
   // Deviation of the projections back to the residual stream: init_std / sqrt(2 num_layers), as in GPT-2.
-  double residual_init_std() const;
+  double residual_init_std() const { return init_std / std::sqrt(2.0 * static_cast<double>(num_layers)); }
   bool has_dense_layers() const { return moe.num_experts == 0 || num_dense_layers > 0; }
 };
 ConfigProblems validate(const ModelConfig& config);
