@@ -192,7 +192,8 @@ TEST(LanguageModel, TiedHeadAddsToTheEmbedding) {
   m.add_gradients(saved);
   const Parameter& embedding = m.store.parameters().front();
   Arena::Scope scope(m.arena);
-  const Tensor numeric = test::numeric_gradient(m.arena, embedding.value, [&] { return m.loss(); }, 1e-4);
+  const Tensor numeric = test::numeric_gradient(
+      m.arena, embedding.value, [&] { return m.loss(); }, 1e-4);
   EXPECT_LT(test::relative_error(embedding.grad, numeric), 1e-6);
 }
 

@@ -1,0 +1,167 @@
+#include "trainer/step.h"
+
+#include <limits>
+
+#include "tests/trainer/tiny_run.h"
+#include "trainer/evaluate.h"
+
+namespace engram {
+namespace {
+
+using test::bits_of;
+using test::tiny_run;
+using test::TinyReplica;
+
+struct Outcome {
+  std::vector<double> losses;
+  std::vector<std::vector<std::byte>> bits;  // of each rank at the end
+};
+
+Outcome train(const RunConfig& config, int num_ranks, DType dtype, int64_t num_steps) {
+  Outcome outcome;
+  outcome.bits.resize(static_cast<size_t>(num_ranks));
+  run_ranks(num_ranks, [&](Communicator& world) {
+    TinyReplica tiny(config, world, dtype);
+    for (int64_t i = 0; i < num_steps; ++i) {
+      const StepReport report = test::made_up_step(tiny.replica);
+      if (world.rank() == 0) outcome.losses.push_back(report.loss);
+    }
+    outcome.bits[static_cast<size_t>(world.rank())] = bits_of(tiny.replica);
+  });
+  return outcome;
+}
+
+void expect_losses_near(const Outcome& got, const Outcome& want, double bound) {
+  ASSERT_EQ(got.losses.size(), want.losses.size());
+  for (size_t i = 0; i < want.losses.size(); ++i) EXPECT_NEAR(got.losses[i], want.losses[i], bound) << "step " << i + 1;
+}
+
+TEST(TrainStep, LossesDoNotDependOnTheNumberOfRanks) {
+  const RunConfig config = tiny_run();
+  const Outcome one = train(config, 1, DType::kFloat64, 50);
+  EXPECT_LT(one.losses.back(), one.losses.front() - 0.5);
+  for (const int num_ranks : {2, 4}) expect_losses_near(train(config, num_ranks, DType::kFloat64, 50), one, 1e-9);
+}
+
+TEST(TrainStep, FloatLossesAgreeOverRanks) {
+  const RunConfig config = tiny_run();
+  const Outcome one = train(config, 1, DType::kFloat32, 50);
+  for (const int num_ranks : {2, 4}) expect_losses_near(train(config, num_ranks, DType::kFloat32, 50), one, 1e-3);
+}
+
+TEST(TrainStep, ARerunGivesTheSameBits) {
+  for (const int num_ranks : {1, 2, 4}) {
+    const Outcome first = train(tiny_run(), num_ranks, DType::kFloat32, 12);
+    const Outcome second = train(tiny_run(), num_ranks, DType::kFloat32, 12);
+    EXPECT_EQ(first.losses, second.losses);
+    EXPECT_EQ(first.bits, second.bits);
+  }
+}
+
+TEST(TrainStep, EveryTableOptimizerLearnsTheSameOnAnyNumberOfRanks) {
+  for (const TableOptimizerKind kind :
+       {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kAdamDense, TableOptimizerKind::kSgd}) {
+    RunConfig config = tiny_run();
+    config.optimizer.table.kind = kind;
+    config.optimizer.clip.scope = ClipScope::kSeparate;
+    const Outcome one = train(config, 1, DType::kFloat64, 20);
+    expect_losses_near(train(config, 4, DType::kFloat64, 20), one, 1e-9);
+  }
+}
+
+TEST(TrainStep, AccumulationEqualsOneMicroBatch) {
+  RunConfig whole = tiny_run(), pieces = tiny_run();
+  whole.train.micro_batch = 4;
+  expect_losses_near(train(pieces, 1, DType::kFloat64, 20), train(whole, 1, DType::kFloat64, 20), 1e-10);
+}
+
+TEST(TrainStep, RecomputeGivesTheSameBits) {
+  RunConfig recompute = tiny_run();
+  recompute.train.recompute = true;
+  const Outcome keep = train(tiny_run(), 2, DType::kFloat32, 8), again = train(recompute, 2, DType::kFloat32, 8);
+  EXPECT_EQ(keep.bits, again.bits);
+}
+
+TEST(TrainStep, ANonFiniteStepIsSkippedEverywhereAndChangesNoBit) {
+  run_ranks(4, [](Communicator& world) {
+    TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+    Replica& r = tiny.replica;
+    for (int i = 0; i < 3; ++i) test::made_up_step(r);
+    const std::vector<std::byte> before = bits_of(r);
+
+    const Parameter& final_norm = r.store.parameters().at(r.store.parameters().size() - 2);
+    ASSERT_EQ(final_norm.name, "final_norm.weight");
+    float& gain = host_span<float>(final_norm.value)[5];
+    const float kept = gain;
+    if (world.rank() == 2) gain = std::numeric_limits<float>::infinity();  // spoils one rank's gradients alone
+    const StepReport report = test::made_up_step(r);
+    gain = kept;
+
+    EXPECT_TRUE(report.skipped);
+    EXPECT_EQ(r.step, 4);
+    EXPECT_EQ(r.applied_updates, 3);
+    EXPECT_EQ(bits_of(r), before);
+    EXPECT_FALSE(test::made_up_step(r).skipped);
+  });
+}
+
+TEST(TrainStep, ClippingScalesTheUpdateAndNotTheReportedNorm) {
+  RunConfig loose = tiny_run(), tight = tiny_run();
+  loose.optimizer.clip.norm = 0;
+  tight.optimizer.clip.norm = 1e-3;
+  run_ranks(1, [&](Communicator& world) {
+    TinyReplica a(loose, world, DType::kFloat64), b(tight, world, DType::kFloat64);
+    const StepReport first = test::made_up_step(a.replica), second = test::made_up_step(b.replica);
+    EXPECT_EQ(first.norm, second.norm);
+    const auto m_loose = host_span<double>(a.replica.dense_optimizer.state()[0].value);
+    const auto m_tight = host_span<double>(b.replica.dense_optimizer.state()[0].value);
+    for (size_t i = 0; i < m_loose.size(); ++i) {
+      EXPECT_NEAR(m_tight[i], m_loose[i] * 1e-3 / (first.norm + 1e-6), 1e-12);
+    }
+  });
+}
+
+TEST(TrainStep, TheNormCountsEveryParameterOnce) {
+  double one = 0;
+  for (const int num_ranks : {1, 2, 4}) {
+    run_ranks(num_ranks, [&](Communicator& world) {
+      TinyReplica tiny(tiny_run(), world, DType::kFloat64);
+      const double norm = test::made_up_step(tiny.replica).norm;
+      if (num_ranks == 1) one = norm;
+      EXPECT_NEAR(norm, one, 1e-12 * one);
+    });
+  }
+}
+
+TEST(TrainStep, EveryParameterChangesInOneStep) {
+  run_ranks(1, [](Communicator& world) {
+    RunConfig config = tiny_run();
+    config.model.engram.conv = true;
+    config.model.attention.qk_norm = true;
+    TinyReplica tiny(config, world, DType::kFloat64);
+    Replica& r = tiny.replica;
+    Arena arena(Device::kCpu, int64_t{4} << 20);
+    const Tensor before = test::clone(arena, r.store.values()), rows = test::clone(arena, r.memory->table().weight());
+    test::made_up_step(r);
+    const char* base = static_cast<const char*>(r.store.values().data);
+    for (const Parameter& p : r.store.parameters()) {
+      const int64_t offset = (static_cast<const char*>(p.value.data) - base) / size_of(DType::kFloat64);
+      EXPECT_FALSE(test::same_bits(before.rows(offset, p.numel()), p.value)) << p.name;
+    }
+    EXPECT_FALSE(test::same_bits(rows, r.memory->table().weight()));
+  });
+}
+
+TEST(TrainStep, RouterBiasMovesByTheRateTowardBalance) {
+  run_ranks(2, [](Communicator& world) {
+    TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+    test::made_up_step(tiny.replica);
+    const StateArray& bias = tiny.replica.store.states().front();
+    ASSERT_EQ(bias.name, "blocks.1.moe.router.bias");
+    for (const float b : host_span<float>(bias.value)) EXPECT_TRUE(b == 0 || std::abs(b) == 0.001f) << b;
+    for (const int64_t load : host_span<int64_t>(tiny.replica.model.mixtures()[0]->load())) EXPECT_EQ(load, 0);
+  });
+}
+
+}  // namespace
+}  // namespace engram

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <numeric>
+#include <vector>
+
+#include "parallel/thread_communicator.h"
+#include "tests/testing.h"
+#include "trainer/replica.h"
+#include "trainer/step.h"
+
+// A run small enough for a test, on text that is made up: what the trainer's tests share.
+namespace engram::test {
+
+inline RunConfig tiny_run() {
+  RunConfig c;
+  c.run.seed = 3;
+  c.model.vocab_size = 61;
+  c.model.hidden = 16;
+  c.model.num_layers = 2;
+  c.model.num_dense_layers = 1;
+  c.model.ffn_hidden = 24;
+  c.model.attention = {.num_heads = 2, .num_kv_heads = 1, .head_dim = 8};
+  c.model.moe = {.num_experts = 4, .top_k = 2, .num_shared_experts = 1, .expert_hidden = 8};
+  c.model.engram.layers = {0, 1};
+  c.model.engram.heads = 2;
+  c.model.engram.memory_dim = 12;
+  c.model.engram.rows_per_head = {300};
+  c.data.seq_len = 12;
+  c.train.steps = 50;
+  c.train.global_batch = 4;
+  c.train.micro_batch = 1;
+  c.optimizer.dense.lr = 3e-3;
+  c.optimizer.schedule.warmup_steps = 5;
+  return c;
+}
+
+// Every token its own key.
+inline std::vector<int32_t> identity_ids(const RunConfig& config) {
+  std::vector<int32_t> ids(static_cast<size_t>(config.model.vocab_size));
+  std::iota(ids.begin(), ids.end(), 0);
+  return ids;
+}
+
+// Samples [first, first + count): a pure function of the sample number. Tokens follow one another by a noisy rule, so
+// that there is something to learn.
+inline Batch made_up_batch(const RunConfig& config, int64_t first, int64_t count, int64_t history) {
+  Batch batch;
+  batch.first_sample = first;
+  batch.num_samples = count;
+  batch.history = history;
+  batch.seq_len = config.data.seq_len;
+  const auto vocab = static_cast<uint64_t>(config.model.vocab_size);
+  for (int64_t sample = first; sample < first + count; ++sample) {
+    uint64_t token = philox(5, static_cast<uint64_t>(sample), 0).word[0] % vocab;
+    for (int64_t i = 0; i < batch.row_length(); ++i) {
+      const uint32_t noise = philox(6, static_cast<uint64_t>(sample), static_cast<uint64_t>(i)).word[0];
+      token = (3 * token + 1 + (noise % 4 == 0 ? noise % 5 : 0)) % vocab;
+      batch.tokens.push_back(static_cast<int32_t>(token));
+      batch.starts.push_back(noise % 11 == 0 ? 1 : 0);
+    }
+  }
+  return batch;
+}
+
+inline StepReport made_up_step(Replica& r) {
+  const int64_t first = r.step * r.config.train.global_batch + r.world.rank() * r.local_sequences();
+  return train_step(r, made_up_batch(r.config, first, r.local_sequences(), r.history()));
+}
+
+// A replica on one rank of `world`, with the identity vocabulary.
+struct TinyReplica {
+  TinyReplica(const RunConfig& config, Communicator& world, DType dtype)
+      : ids(identity_ids(config)),
+        replica(config, world, {.compressed_ids = ids, .num_keys = config.model.vocab_size}, dtype) {}
+
+  std::vector<int32_t> ids;
+  Replica replica;
+};
+
+// Every bit that training changes on this rank, one array after the other.
+inline std::vector<Tensor> state_of(Replica& r) {
+  std::vector<Tensor> all{r.store.values()};
+  for (const OptimizerArray& array : r.dense_optimizer.state()) all.push_back(array.value);
+  for (const StateArray& state : r.store.states()) all.push_back(state.value);
+  if (r.memory) {
+    all.push_back(r.memory->table().weight());
+    for (const OptimizerArray& array : r.memory->optimizer_state()) all.push_back(array.value);
+  }
+  return all;
+}
+
+inline std::vector<std::byte> bits_of(Replica& r) {
+  std::vector<std::byte> bits;
+  for (const Tensor& tensor : state_of(r)) {
+    const auto* data = static_cast<const std::byte*>(tensor.data);
+    bits.insert(bits.end(), data, data + tensor.num_bytes());
+  }
+  return bits;
+}
+
+}  // namespace engram::test
