@@ -17,8 +17,8 @@ END_OF_TEXT = "<|endoftext|>\n"
 TRAIN_BYTES, VALIDATION_BYTES = 3_000_000, 200_000
 SHORTEST, LONGEST = 400, 8000
 IS_DEFINITION = re.compile(r"\b(is|was|are|were)\b (an?|the|one|any|some|used|two|three|\w+ed)\b")
-COARSE = re.compile(r"\b(porn\w*|rap(e|ed|ist)|suicide|sex\w*|fuck\w*|nigg\w*|genital\w*|penis|vagina|holocaust|lynch\w*)\b",
-                    re.IGNORECASE)
+COARSE = re.compile(r"\b(porn\w*|rap(e|ed|ist)|suicide|sex\w*|fuck\w*|nigg\w*|genital\w*|penis|vagina|holocaust"
+                    r"|lynch\w*)\b", re.IGNORECASE)
 NOT_PROSE = re.compile(r"^\s*(def|import|class) |>>>|http|==|\{|\}|\\", re.MULTILINE)
 
 
@@ -43,7 +43,8 @@ def is_article(document):
     start = body[:250]
     return (SHORTEST <= len(document) <= LONGEST and words(re.sub(r"\(.*?\)", "", title)) <= words(start)
             and IS_DEFINITION.search(start) is not None and body.count("\n") * 60 <= len(body)
-            and body.endswith((".\n", '."\n', '".\n')) and not COARSE.search(document) and not NOT_PROSE.search(document))
+            and body.endswith((".\n", '."\n', '".\n'))
+            and not COARSE.search(document) and not NOT_PROSE.search(document))
 
 
 def main():

@@ -70,8 +70,11 @@ INSTANTIATE_TEST_SUITE_P(Tokenizers, GoldenTokenizerTest,
                          ::testing::Values("gpt2", "llama3", "qwen2.5", "deepseek-v3"));
 
 TEST(BpeTokenizerTest, MergesLowestRankThenLeftmost) {
-  const json tokenizer = small_tokenizer();
+  json tokenizer = small_tokenizer();
+  tokenizer["model"]["vocab"]["aa"] = 260;
+  tokenizer["model"]["merges"].push_back("a a");
   EXPECT_EQ(encode(tokenizer, "abc"), (std::vector<int32_t>{'a', 256}));  // "b c" comes before "a b"
+  EXPECT_EQ(encode(tokenizer, "aaa"), (std::vector<int32_t>{260, 'a'}));
   EXPECT_EQ(encode(tokenizer, "abab"), (std::vector<int32_t>{257, 257}));
   EXPECT_EQ(encode(tokenizer, ""), std::vector<int32_t>{});
   EXPECT_EQ(encode(tokenizer, "a"), std::vector<int32_t>{'a'});
@@ -126,6 +129,8 @@ TEST(BpeTokenizerTest, SplitStepsFollowTheirBehavior) {
   EXPECT_EQ(ids_with("Isolated", {{"String", "c"}}, false), cut);
   EXPECT_EQ(ids_with("Removed", {{"Regex", "[c]"}}, false), (std::vector<int32_t>{257, 257}));
   EXPECT_EQ(ids_with("Removed", {{"Regex", "c"}}, true), std::vector<int32_t>{'c'});
+  EXPECT_EQ(ids_with("MergedWithPrevious", {{"Regex", "[bc]"}}, false),
+            cut);                                                            // of matches in a row only the first joins
   EXPECT_EQ(ids_with("MergedWithPrevious", {{"String", "b"}}, false), cut);  // ab, c, ab: "b c" cannot merge
 }
 
@@ -233,6 +238,21 @@ TEST(BpeTokenizerTest, TheShippedTokenizerIsWhatItsReadmeSays) {
   EXPECT_EQ(tokenizer.decode(ids), text);
   EXPECT_EQ(tokenizer.piece(ids[1]), "Ġhistory");
   EXPECT_EQ(ids.back(), 0);
+}
+
+TEST(BpeTokenizerTest, GivesUpOnPatternsThatNeedTooLongAndAppendsNothing) {
+  json tokenizer = small_tokenizer();
+  const json split{{"type", "Split"}, {"pattern", {{"Regex", "(?:a+)+[bc]"}}}, {"behavior", "Isolated"}};
+  tokenizer["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {split, small_tokenizer()["pre_tokenizer"]}}};
+  const auto loaded = BpeTokenizer::parse(tokenizer.dump(), "small");
+  std::vector<int32_t> ids{7};
+  BpeEncoder encoder(loaded);
+  const std::string text = "fine<|endoftext|>" + std::string(60, 'a') + "x";
+  const std::string message = test::error_of([&] { encoder.encode(text, ids); });
+  EXPECT_EQ(message.find("split pattern failed on a text of 61 bytes: match limit exceeded"), 0u) << message;
+  EXPECT_EQ(ids, std::vector<int32_t>{7});
+  encoder.encode("ab", ids);
+  EXPECT_EQ(ids, (std::vector<int32_t>{7, 257}));
 }
 
 TEST(BpeTokenizerTest, RefusesFilesThatAreNotJson) {
