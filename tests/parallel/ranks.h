@@ -14,8 +14,8 @@ namespace engram::test {
 
 #if ENGRAM_TESTS_UNDER_MPI
 
-// Runs body on the world of mpirun if `sizes` names its size; skips the test otherwise. Worlds of more than 8 ranks,
-// which only a person starts, count as 8. An exception ends the job.
+// Runs body on the world of mpirun if `sizes` names its size; skips the test otherwise. Worlds of more than 8 ranks run
+// what names 8, too. An exception ends the job.
 void for_each_world(std::initializer_list<int> sizes, const std::function<void(Communicator&)>& body);
 
 #else
