@@ -75,7 +75,7 @@ void run_data_build(const DataBuildCommand& command) {
   options.text.on_bad_record = command.skip_bad ? BadRecordPolicy::kSkip : BadRecordPolicy::kStop;
   options.output = command.output;
   options.holdout_fraction = command.holdout;
-  if (command.holdout > 0) options.holdout_output = command.output + ".holdout";
+  options.holdout_output = command.holdout_output;
   options.seed = static_cast<uint64_t>(command.seed);
   const BuildSummary summary = build_token_store(options, store_encoder);
   print_store("store", summary.train);
