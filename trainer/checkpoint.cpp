@@ -1,10 +1,10 @@
 #include "trainer/checkpoint.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <map>
 
 #include "data/atomic_file.h"
 #include "trainer/checkpoint_tensors.h"
@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = "step-";
+constexpr std::string_view kPrefix = "step-";
 
 std::string padded(const char* format, int64_t value) {
   char text[32];
@@ -42,16 +42,27 @@ void together(Communicator& world, Body&& body) {
   vote(world, problem);
 }
 
+// The step that a checkpoint's directory is named after; -1 where the name is not of that form.
+int64_t step_of(const std::string& name) {
+  int64_t step = -1;
+  if (!name.starts_with(kPrefix)) return -1;
+  const char* end = name.data() + name.size();
+  const auto result = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return result.ec == std::errc() && result.ptr == end ? step : -1;
+}
+
 // Complete checkpoints under a directory, oldest first.
 std::vector<fs::path> complete_checkpoints(const std::string& directory) {
-  std::vector<fs::path> found;
-  if (!fs::is_directory(directory)) return found;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const bool named = entry.path().filename().string().starts_with(kPrefix);
-    if (named && fs::exists(entry.path() / kManifestName)) found.push_back(entry.path());
+  std::map<int64_t, fs::path> found;
+  if (fs::is_directory(directory)) {
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      const int64_t step = step_of(entry.path().filename());
+      if (step >= 0 && fs::exists(entry.path() / kManifestName)) found[step] = entry.path();
+    }
   }
-  std::sort(found.begin(), found.end());
-  return found;
+  std::vector<fs::path> in_order;
+  for (const auto& [step, path] : found) in_order.push_back(path);
+  return in_order;
 }
 
 // The manifest first, so that a half-removed checkpoint is none.
@@ -80,12 +91,25 @@ Manifest make_manifest(const Replica& r, const RunIdentity& identity, const std:
                     .table_optimizer = std::string(enum_name(r.config.optimizer.table.kind)),
                     .identity = identity,
                     .files = {}};
-  for (int64_t rank = 0; rank < r.world.size(); ++rank) {
-    const std::string name = file_name(rank, r.world.size()), path = directory + "/" + name;
+  std::vector<std::string> names{kConfigName};
+  for (int64_t rank = 0; rank < r.world.size(); ++rank) names.push_back(file_name(rank, r.world.size()));
+  for (const std::string& name : names) {
+    const std::string path = directory + "/" + name;
     manifest.files.push_back(
         {.name = name, .num_bytes = static_cast<int64_t>(fs::file_size(path)), .digest = digest_of_file(path)});
   }
   return manifest;
+}
+
+void check_file(const std::string& checkpoint, const Manifest::File& file) {
+  const std::string path = checkpoint + "/" + file.name;
+  ENGRAM_CHECK(fs::exists(path), path, ": is missing; the manifest lists it");
+  const auto num_bytes = static_cast<int64_t>(fs::file_size(path));
+  ENGRAM_CHECK(num_bytes == file.num_bytes, path, ": has ", num_bytes, " bytes, the manifest says ", file.num_bytes,
+               ": the file is damaged; use an older checkpoint");
+  const std::string digest = digest_of_file(path);
+  ENGRAM_CHECK(digest == file.digest, path, ": its digest is ", digest, ", the manifest says ", file.digest,
+               ": the file is damaged; use an older checkpoint");
 }
 
 void check_same(const std::string& checkpoint, const char* what, const std::string& got, const std::string& wanted) {
@@ -115,22 +139,14 @@ void check_fits(const Replica& r, const RunIdentity& identity, const std::string
 // File i is checked by rank i mod size: nobody reads twice what another rank has checked.
 void check_files(const Replica& r, const std::string& checkpoint, const Manifest& manifest) {
   for (size_t i = 0; i < manifest.files.size(); ++i) {
-    if (static_cast<int>(i) % r.world.size() != r.world.rank()) continue;
-    const Manifest::File& file = manifest.files[i];
-    const std::string path = checkpoint + "/" + file.name;
-    ENGRAM_CHECK(fs::exists(path), path, ": is missing; the manifest lists it");
-    const auto num_bytes = static_cast<int64_t>(fs::file_size(path));
-    ENGRAM_CHECK(num_bytes == file.num_bytes, path, ": has ", num_bytes, " bytes, the manifest says ", file.num_bytes);
-    const std::string digest = digest_of_file(path);
-    ENGRAM_CHECK(digest == file.digest, path, ": its digest is ", digest, ", the manifest says ", file.digest,
-                 ": the file is damaged; use an older checkpoint");
+    if (static_cast<int>(i) % r.world.size() == r.world.rank()) check_file(checkpoint, manifest.files[i]);
   }
 }
 
 }  // namespace
 
 void save_checkpoint(Replica& r, const RunIdentity& identity, const std::string& directory) {
-  const std::string name = kPrefix + padded("%08ld", r.step), unfinished = directory + "/tmp." + name;
+  const std::string name = std::string(kPrefix) + padded("%08ld", r.step), unfinished = directory + "/tmp." + name;
   const bool first = r.world.rank() == 0;
   together(r.world, [&] {
     if (!first) return;
@@ -149,7 +165,7 @@ void save_checkpoint(Replica& r, const RunIdentity& identity, const std::string&
   together(r.world, [&] {
     if (!first) return;
     write_manifest(unfinished, make_manifest(r, identity, unfinished));
-    fs::remove_all(directory + "/" + name);  // the same step of an earlier attempt
+    remove_checkpoint(directory + "/" + name);  // the same step of an earlier attempt
     fs::rename(unfinished, directory + "/" + name);
     sync_directory(directory);
     prune(directory, r.config.checkpoint.keep);
@@ -162,13 +178,21 @@ std::optional<std::string> newest_checkpoint(const std::string& directory) {
   return all.back().string();
 }
 
+std::string resolve_checkpoint(const std::string& path) {
+  if (fs::exists(path + "/" + kManifestName)) return path;
+  const auto newest = newest_checkpoint(path + "/checkpoints");
+  ENGRAM_CHECK(newest, path, ": is no complete checkpoint (has no ", kManifestName,
+               ") and no directory of a run with one in checkpoints/");
+  return *newest;
+}
+
 RunConfig checkpoint_config(const std::string& checkpoint) {
-  const std::string path = checkpoint + "/" + kConfigName;
-  std::ifstream file(path, std::ios::binary);
-  ENGRAM_CHECK(file.good(), path, ": cannot be read; ", checkpoint, " is not a complete checkpoint");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return parse_config(text.str(), path);
+  const Manifest manifest = read_manifest(checkpoint);
+  const auto file = std::find_if(manifest.files.begin(), manifest.files.end(),
+                                 [](const Manifest::File& f) { return f.name == kConfigName; });
+  ENGRAM_CHECK(file != manifest.files.end(), checkpoint, "/", kManifestName, ": does not list ", kConfigName);
+  check_file(checkpoint, *file);
+  return load_config(checkpoint + "/" + kConfigName);
 }
 
 void load_checkpoint(Replica& r, const RunIdentity& identity, const std::string& checkpoint, LoadScope scope) {
@@ -180,7 +204,9 @@ void load_checkpoint(Replica& r, const RunIdentity& identity, const std::string&
   together(r.world, [&] { check_files(r, checkpoint, manifest); });
   together(r.world, [&] {
     std::vector<Hdf5Reader> files;
-    for (const Manifest::File& file : manifest.files) files.emplace_back(checkpoint + "/" + file.name);
+    for (int64_t rank = 0; rank < manifest.world_size; ++rank) {
+      files.emplace_back(checkpoint + "/" + file_name(rank, manifest.world_size));
+    }
     read_tensors(files, r, scope == LoadScope::kWeights);
   });
   r.reducer.all_gather(r.stream, r.store.values()).wait();

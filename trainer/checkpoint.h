@@ -29,7 +29,11 @@ void save_checkpoint(Replica& replica, const RunIdentity& identity, const std::s
 // Path of the newest complete checkpoint under `directory`, if there is one.
 std::optional<std::string> newest_checkpoint(const std::string& directory);
 
-// Configuration that a checkpoint was made with.
+// `path` where it is a complete checkpoint, otherwise the newest one of the run whose directory it is. Throws Error
+// where it is neither.
+std::string resolve_checkpoint(const std::string& path);
+
+// Configuration that a checkpoint was made with. Throws Error where manifest or configuration are damaged.
 RunConfig checkpoint_config(const std::string& checkpoint);
 
 enum class LoadScope {

@@ -85,13 +85,14 @@ void run_data_build(const DataBuildCommand& command) {
 }
 
 void run_eval(Communicator& world, const EvalCommand& command) {
-  const RunConfig config = config_for_use(command.checkpoint, command.tokenizer, world.size());
+  const std::string checkpoint = resolve_checkpoint(command.checkpoint);
+  const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
   const std::string path = command.data.empty() ? config.data.validation : command.data;
   ENGRAM_CHECK(!path.empty(), "eval: no data; the run has no data.validation, give --data STORE");
   const RunTokenizer tokenizer = load_tokenizer(config);
   const TokenStore store = open_store(path, tokenizer.tokenizer);
   Replica replica(config, world, tokenizer.map(), DType::kFloat32);
-  load_checkpoint(replica, identity_of(tokenizer, nullptr), command.checkpoint, LoadScope::kWeights);
+  load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
   const BatchLoader loader(
       store,
@@ -104,10 +105,11 @@ void run_eval(Communicator& world, const EvalCommand& command) {
 }
 
 void run_generate(Communicator& world, const GenerateCommand& command) {
-  const RunConfig config = config_for_use(command.checkpoint, command.tokenizer, world.size());
+  const std::string checkpoint = resolve_checkpoint(command.checkpoint);
+  const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
   const RunTokenizer tokenizer = load_tokenizer(config);
   Replica replica(config, world, tokenizer.map(), DType::kFloat32);
-  load_checkpoint(replica, identity_of(tokenizer, nullptr), command.checkpoint, LoadScope::kWeights);
+  load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
   std::string pending = command.prompt;
   const auto emit = [&](int32_t token) {

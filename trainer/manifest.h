@@ -19,7 +19,7 @@ struct Manifest {
   int64_t world_size = 0;
   std::string table_optimizer;
   RunIdentity identity;
-  std::vector<File> files;
+  std::vector<File> files;  // all but the manifest
 };
 
 inline constexpr const char* kManifestName = "MANIFEST.json";
