@@ -27,6 +27,8 @@ Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t his
   return batch;
 }
 
+}  // namespace
+
 std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
   Arena::Scope scope(r.arena);
   const StepBatch batch =
@@ -46,9 +48,9 @@ std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
   return values;
 }
 
-}  // namespace
-
 int32_t sample_token(const std::vector<float>& logits, const SamplingOptions& options, double random) {
+  const bool has_nan = std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
+  ENGRAM_CHECK(!has_nan, "generate: a logit is not a number; the checkpoint's weights are not usable");
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {

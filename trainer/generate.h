@@ -20,7 +20,11 @@ struct SamplingOptions {
 void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptions& options, int32_t end_of_text,
               const std::function<void(int32_t)>& emit);
 
-// One token from logits, by the number `random` in [0, 1).
+// Logits of what follows `tokens` (at least one): one forward pass over the last data.seq_len of them, whose n-grams
+// may look back beyond it. Parameters are float32. Collective.
+std::vector<float> next_logits(Replica& replica, const std::vector<int32_t>& tokens);
+
+// One token from logits, by the number `random` in [0, 1). Throws Error where a logit is NaN.
 int32_t sample_token(const std::vector<float>& logits, const SamplingOptions& options, double random);
 
 }  // namespace engram
