@@ -1,0 +1,138 @@
+#include "trainer/estimate.h"
+
+#include <sys/resource.h>
+
+#include <chrono>
+
+#include "tests/trainer/tiny_run.h"
+
+namespace engram {
+namespace {
+
+using test::tiny_run;
+using test::TinyReplica;
+
+// Numbers of tiny_run(), counted by hand.
+constexpr int64_t kAttention = 2 * 16 * 16 + 2 * 16 * 8;            // q, o; k, v
+constexpr int64_t kMixture = 4 * 16 + 4 * 3 * 16 * 8 + 3 * 16 * 8;  // router, routed experts, shared expert
+constexpr int64_t kEngram = 2 * 16 * 12 + 2 * 16;                   // key and value projections, two gains
+constexpr int64_t kDense = 2 * 61 * 16 + 2 * kAttention + 3 * 16 * 24 + kMixture + 2 * kEngram + 5 * 16;  // + norms
+constexpr int64_t kBlocks = 5 + 6;  // of 256 rows, in tables of 307 + 311 + 313 + 317 and 331 + 337 + 347 + 349 rows
+constexpr int64_t kWidth = 12 / 4;
+
+TEST(EstimateMemory, CategoriesByHand) {
+  for (const int64_t num_ranks : {1, 2, 4}) {
+    const MemoryEstimate m = estimate_memory(tiny_run(), num_ranks);
+    EXPECT_EQ(m.parameters, 4 * kDense);
+    EXPECT_EQ(m.gradients, 4 * kDense);
+    EXPECT_EQ(m.optimizer, 8 * kDense / num_ranks);
+    const int64_t slots = (kBlocks + num_ranks - 1) / num_ranks * 256;  // of rank 0
+    EXPECT_EQ(m.tables, slots * kWidth * 4);
+    EXPECT_EQ(m.table_optimizer, slots * (2 * kWidth * 4 + 4));  // m, v, the row's count
+    const int64_t rows = 4 / num_ranks * 12 * 4 * 2;             // sequences, tokens, columns, layers
+    EXPECT_EQ(m.exchange, rows * kWidth * 4 * 4);
+    EXPECT_EQ(m.total(),
+              m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange + m.activations);
+  }
+}
+
+TEST(EstimateMemory, TableOptimizersDiffer) {
+  RunConfig config = tiny_run();
+  config.optimizer.table.kind = TableOptimizerKind::kAdamDense;
+  EXPECT_EQ(estimate_memory(config, 1).table_optimizer, kBlocks * 256 * 2 * kWidth * 4);
+  config.optimizer.table.kind = TableOptimizerKind::kSgd;
+  EXPECT_EQ(estimate_memory(config, 1).table_optimizer, 0);
+  config.model.engram.layers = {};
+  const MemoryEstimate m = estimate_memory(config, 1);
+  EXPECT_EQ(m.tables + m.table_optimizer + m.exchange, 0);
+}
+
+TEST(EstimateMemory, IsWhatAReplicaHolds) {
+  for (const int num_ranks : {1, 2, 4}) {
+    const MemoryEstimate m = estimate_memory(tiny_run(), num_ranks);
+    run_ranks(num_ranks, [&](Communicator& world) {
+      TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+      Replica& r = tiny.replica;
+      const int64_t padding = 64 * 4 * (static_cast<int64_t>(r.store.parameters().size()) + world.size());
+      EXPECT_GE(r.store.values().num_bytes(), m.parameters);
+      EXPECT_LE(r.store.values().num_bytes(), m.parameters + padding);
+      EXPECT_EQ(r.store.grads().num_bytes(), r.store.values().num_bytes());
+      if (world.rank() != 0) return;  // rank 0 has the most rows
+      EXPECT_EQ(r.memory->table().weight().num_bytes(), m.tables);
+      int64_t state = 0;
+      for (const OptimizerArray& array : r.memory->optimizer_state()) state += array.value.num_bytes();
+      EXPECT_EQ(state, m.table_optimizer);
+    });
+  }
+}
+
+void expect_exact_activations(const RunConfig& config, int num_ranks) {
+  constexpr int64_t kReserve = 1 << 16;
+  for (const DType dtype : {DType::kFloat32, DType::kFloat64}) {
+    const int64_t estimated = activation_bytes(config, num_ranks, dtype) - kReserve;
+    run_ranks(num_ranks, [&](Communicator& world) {
+      TinyReplica tiny(config, world, dtype);
+      test::made_up_step(tiny.replica);
+      const auto peak = static_cast<double>(tiny.replica.arena.peak_bytes());
+      EXPECT_NEAR(peak / static_cast<double>(estimated), 1, 0.03) << tiny.replica.arena.report();
+    });
+  }
+}
+
+TEST(ActivationBytes, EqualThePeakOfAStep) {
+  RunConfig base = tiny_run();
+  base.data.seq_len = 96;  // so that the reserve hides nothing
+  base.train.global_batch = 8;
+  for (const int num_ranks : {1, 2, 4}) expect_exact_activations(base, num_ranks);
+
+  RunConfig recompute = base, wide = base, plain = base, dense = base, conv = base, chunk = base;
+  recompute.train.recompute = true;
+  wide.train.micro_batch = 4;
+  plain.model.engram.layers = {};
+  dense.model.moe.num_experts = 0;
+  conv.model.engram.conv = true;
+  conv.model.attention.qk_norm = true;
+  conv.model.tie_embeddings = true;
+  chunk.train.logits_chunk = 20;
+  for (const RunConfig& config : {recompute, wide, plain, dense, conv, chunk}) expect_exact_activations(config, 2);
+  EXPECT_LT(activation_bytes(recompute, 2, DType::kFloat32), activation_bytes(base, 2, DType::kFloat32));
+}
+
+// About 27 billion parameters, 5 of them in tables.
+RunConfig large_run() {
+  RunConfig c = tiny_run();
+  c.model.vocab_size = 129280;
+  c.model.hidden = 2560;
+  c.model.num_layers = 30;
+  c.model.ffn_hidden = 12288;
+  c.model.attention = {.num_heads = 32, .num_kv_heads = 8, .head_dim = 128};
+  c.model.moe = {.num_experts = 72, .top_k = 6, .num_shared_experts = 2, .expert_hidden = 1280};
+  c.model.engram.layers = {1, 15};
+  c.model.engram.heads = 8;
+  c.model.engram.memory_dim = 1280;
+  c.model.engram.rows_per_head = {2000000};
+  c.data.seq_len = 4096;
+  c.train.global_batch = 1024;
+  return c;
+}
+
+int64_t peak_resident_kib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+TEST(Estimate, OfALargeRunTakesNeitherTimeNorMemory) {
+  const int64_t before = peak_resident_kib();
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string text = estimate_text(large_run(), 64);
+  const MemoryEstimate m = estimate_memory(large_run(), 64);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 1.0);
+  EXPECT_LT(peak_resident_kib() - before, 64 << 10);
+  EXPECT_GT(m.parameters, int64_t{80} << 30);
+  EXPECT_GT(m.activations, int64_t{1} << 30);
+  EXPECT_NE(text.find("memory of each of 64 ranks"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace engram
