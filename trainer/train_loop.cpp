@@ -1,7 +1,5 @@
 #include "trainer/train_loop.h"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <cmath>
 #include <iostream>
@@ -14,6 +12,7 @@
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
+#include "trainer/terminal.h"
 
 namespace engram {
 namespace {
@@ -61,9 +60,12 @@ class TrainRun {
   }
 
   void resume() {
-    if (!config().checkpoint.resume) return;
     const auto newest = newest_checkpoint(checkpoints());
     if (!newest) return;
+    if (!config().checkpoint.resume) {
+      throw ConfigError("checkpoint.resume: is false, but " + *newest +
+                        " is there; give the run another name (run.name), or remove " + config().run.directory());
+    }
     load_checkpoint(replica_, identity_, *newest, LoadScope::kResume);
     if (is_first()) std::cout << "resuming from " << *newest << std::endl;
   }
@@ -72,7 +74,7 @@ class TrainRun {
     log_.emplace(config().run.directory(), replica_.step);
     progress_.emplace(std::cout, Progress::Options{.logging = config().logging,
                                                    .total_steps = config().train.steps,
-                                                   .terminal = isatty(STDOUT_FILENO) == 1,
+                                                   .terminal = stdout_is_terminal(),
                                                    .clock = {}});
     log_->event(replica_.step, replica_.step == 0 ? "start" : "resume",
                 {{"config_digest", config_digest(config())},
