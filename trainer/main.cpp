@@ -13,6 +13,8 @@
 namespace engram {
 namespace {
 
+constexpr unsigned kSecondsForThePeer = 3;
+
 // Picks a function by the type of the command.
 template <class... Functions>
 struct Overloaded : Functions... {
@@ -51,10 +53,12 @@ int run_and_report(Communicator& world, const std::vector<std::string>& argument
     run(world, parse_command_line(arguments));
     return kExitOk;
   } catch (const ConfigError& error) {
-    if (world.rank() == 0) std::cerr << error.what() << std::endl;  // every rank reads the same configuration
+    if (world.rank() == 0)
+      std::cerr << error.what() << std::endl;
+    else
+      sleep(kSecondsForThePeer);  // rank 0 reads the same configuration, and says it for all
     return kExitUsage;
   } catch (const PeerFailed&) {
-    constexpr unsigned kSecondsForThePeer = 3;
     sleep(kSecondsForThePeer);  // its message and exit code come first
     return kExitRequeue;
   } catch (const Error& error) {
