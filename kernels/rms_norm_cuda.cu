@@ -1,4 +1,5 @@
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/rms_norm_impl.h"
 
@@ -6,10 +7,6 @@ namespace engram {
 namespace {
 
 constexpr int kRowsPerBlock = 4;
-
-unsigned blocks_for(int64_t count, int64_t per_block) {
-  return static_cast<unsigned>((count + per_block - 1) / per_block);
-}
 
 // One warp a row: the row is read twice, the second time from cache.
 template <class T>
