@@ -93,9 +93,9 @@ Residual Block::forward(Context& ctx, const Residual& input, const MicroBatch& b
 void Block::backward(Context& ctx, const Residual& d, const MicroBatch& batch, Saved& saved) const {
   Arena::Scope scope(ctx.arena);
   if (recompute_) {
-    const bool count_load = std::exchange(ctx.count_load, false);  // these tokens were counted in forward
+    const bool count = std::exchange(ctx.count_statistics, false);  // these tokens were counted in forward
     compute(ctx, saved.input, batch, saved);
-    ctx.count_load = count_load;
+    ctx.count_statistics = count;
   }
   copy_residual(ctx, differentiate(ctx, d, batch, saved), d);
 }

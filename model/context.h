@@ -12,8 +12,10 @@ struct Context {
   Arena& arena;
   int64_t num_sequences = 0;
   int64_t seq_len = 0;
-  Tensor rope_table = {};   // [seq_len, head_dim / 2, 2], see rope.h
-  bool count_load = false;  // add to the routers' load: in the first forward pass of training only
+  Tensor rope_table = {};  // [seq_len, head_dim / 2, 2], see rope.h
+  // Add to the routers' load and to gate_sum: in the first forward pass of training only.
+  bool count_statistics = false;
+  Tensor gate_sum = {};  // [1] float64: sum of all Engram gates
 
   int64_t num_tokens() const { return num_sequences * seq_len; }
 };

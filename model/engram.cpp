@@ -6,6 +6,7 @@
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
 #include "kernels/short_conv.h"
+#include "kernels/sum.h"
 
 namespace engram {
 namespace {
@@ -65,6 +66,7 @@ Tensor Engram::forward(Context& ctx, const Tensor& streams, const MicroBatch& ba
   matmul(ctx.stream, gather(ctx, batch), kv_.value, saved.kv, {.transpose_b = true});
   engram_gate_forward(ctx.stream, streams, saved.kv, query_gain_.value, key_gain_.value, {}, gate_options(config_),
                       saved.gated, saved.gate);
+  if (ctx.count_statistics) sum(ctx.stream, saved.gate.alpha, ctx.gate_sum);
   return conv_ ? convolve(ctx, batch, saved) : saved.gated;
 }
 

@@ -44,8 +44,8 @@ void Moe::route(Context& ctx, const Tensor& x, Saved& saved) const {
   saved.weight = ctx.arena.take("moe.weight", wide, {num_tokens, config_.top_k});
   saved.slot = ctx.arena.take("moe.slot", DType::kInt64, {num_tokens, config_.top_k});
   saved.offsets = ctx.arena.take("moe.offsets", DType::kInt64, {num_experts + 1});
-  const Tensor load = ctx.count_load ? load_.value : ctx.arena.take("moe.load", DType::kInt64, {num_experts});
-  if (!ctx.count_load) zero(ctx.stream, load);
+  const Tensor load = ctx.count_statistics ? load_.value : ctx.arena.take("moe.load", DType::kInt64, {num_experts});
+  if (!ctx.count_statistics) zero(ctx.stream, load);
 
   matmul(ctx.stream, x, router_.value, saved.logits, {.transpose_b = true});
   router_forward(ctx.stream, saved.logits, bias_.value, {.top_k = config_.top_k, .scale = config_.route_scale},

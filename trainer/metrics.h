@@ -23,7 +23,7 @@ struct StepMetrics {
   double flops = kNotMeasured;      // model FLOP/s, all ranks
   double data_wait = kNotMeasured;  // share of the step spent waiting for data
   double exchange = kNotMeasured;   // share of the step spent in row exchange
-  int64_t mem = 0;                  // bytes held by the largest rank
+  int64_t mem = 0;                  // peak resident bytes of rank 0
   double experts_max_over_mean = kNotMeasured;
   double experts_dead = kNotMeasured;   // share of experts without a token
   double engram_unique = kNotMeasured;  // unique rows over requested rows

@@ -52,12 +52,14 @@ struct GlobalSums {
   double table_squares = 0;
   double unique_rows = 0;
   double requested_rows = 0;
+  double gates = 0;
 };
 
 GlobalSums sum_over_ranks(Communicator& world, const GlobalSums& mine) {
-  double values[] = {mine.loss, mine.dense_squares, mine.table_squares, mine.unique_rows, mine.requested_rows};
+  double values[] = {mine.loss,        mine.dense_squares,  mine.table_squares,
+                     mine.unique_rows, mine.requested_rows, mine.gates};
   all_reduce_sum<double>(world, values);
-  return {values[0], values[1], values[2], values[3], values[4]};
+  return {values[0], values[1], values[2], values[3], values[4], values[5]};
 }
 
 // Factors for the gradients of the dense part and of the tables.
@@ -95,11 +97,17 @@ void reduce_loads(Replica& r, StepReport& report) {
   if (num_experts > 0) report.experts_dead = static_cast<double>(num_dead) / static_cast<double>(num_experts);
 }
 
-// Forward and backward of the local batch, micro-batch by micro-batch. Returns the sum of this rank's losses.
-double accumulate_gradients(Replica& r, const StepBatch& batch) {
+// Gates of a global batch: one per token, Engram layer and stream.
+double num_gates(const RunConfig& config) {
+  return static_cast<double>(config.train.global_batch * config.data.seq_len * config.model.connections.streams) *
+         static_cast<double>(config.model.engram.layers.size());
+}
+
+// Forward and backward of the local batch, micro-batch by micro-batch. Sums this rank's losses and gates.
+void accumulate_gradients(Replica& r, const StepBatch& batch, GlobalSums& mine) {
   const TrainConfig& train = r.config.train;
   const double grad_scale = 1.0 / static_cast<double>(train.global_batch * r.config.data.seq_len);
-  const Tensor loss_sum = zero_scalar(r, "loss_sum");
+  const Tensor loss_sum = zero_scalar(r, "loss_sum"), gate_sum = zero_scalar(r, "gate_sum");
   for (int64_t i = 0; i < batch.num_sequences / train.micro_batch; ++i) {
     Arena::Scope scope(r.arena);
     MicroBatch micro_batch = batch.micro_batch(i * train.micro_batch, train.micro_batch);
@@ -108,10 +116,12 @@ double accumulate_gradients(Replica& r, const StepBatch& batch) {
                 .arena = r.arena,
                 .num_sequences = train.micro_batch,
                 .seq_len = batch.seq_len,
-                .count_load = true};
+                .count_statistics = true,
+                .gate_sum = gate_sum};
     run_micro_batch(r.model, ctx, micro_batch, grad_scale, loss_sum);
   }
-  return read_scalar(r.stream, loss_sum);
+  mine.loss = read_scalar(r.stream, loss_sum);
+  mine.gates = read_scalar(r.stream, gate_sum);
 }
 
 // Dense parameters on their owners, then everywhere; table rows on their owners; router biases everywhere.
@@ -161,7 +171,7 @@ StepReport train_step(Replica& r, const Batch& local_batch) {
 
   GlobalSums mine;
   zero(r.stream, r.store.grads());
-  mine.loss = accumulate_gradients(r, batch);
+  accumulate_gradients(r, batch, mine);
 
   Pending reduce = r.reducer.reduce_scatter(r.stream, r.store.grads());
   if (r.memory) {
@@ -182,6 +192,7 @@ StepReport train_step(Replica& r, const Batch& local_batch) {
   report.loss = sums.loss / static_cast<double>(r.config.train.global_batch * r.config.data.seq_len);
   report.norm = std::sqrt(sums.dense_squares + sums.table_squares);
   if (sums.requested_rows > 0) report.unique_rows = sums.unique_rows / sums.requested_rows;
+  if (r.memory) report.mean_gate = sums.gates / num_gates(r.config);
   report.skipped = !std::isfinite(report.loss) || !std::isfinite(report.norm);
   if (report.skipped) {
     for (const Moe* moe : r.model.mixtures()) zero(r.stream, moe->load());

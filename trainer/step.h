@@ -14,6 +14,7 @@ struct StepReport {
   double experts_max_over_mean = 0;  // of the worst layer; 0 without experts
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
+  double mean_gate = 0;              // of all Engram gates; 0 without memory
   double seconds = 0;                // wall time, and of it, on this rank:
   double seconds_exchange = 0;       // plan, wait for rows, gradient return
   double seconds_reduce = 0;         // dense gradients and values

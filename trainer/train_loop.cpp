@@ -1,5 +1,7 @@
 #include "trainer/train_loop.h"
 
+#include <sys/resource.h>
+
 #include <chrono>
 #include <cmath>
 #include <iostream>
@@ -16,6 +18,12 @@
 
 namespace engram {
 namespace {
+
+int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
 
 // One run of `engram train` on one rank: the replica, its data, and what is told to the user (rank 0 alone).
 class TrainRun {
@@ -103,7 +111,7 @@ class TrainRun {
     metrics.tok_s = static_cast<double>(step_tokens) / step_seconds;
     metrics.flops = metrics.tok_s * flops_per_token_;
     metrics.data_wait = seconds_data / step_seconds;
-    metrics.mem = memory_.total();
+    metrics.mem = peak_resident_bytes();
     if (config().model.moe.num_experts > 0) {
       metrics.experts_max_over_mean = report.experts_max_over_mean;
       metrics.experts_dead = report.experts_dead;
@@ -111,6 +119,7 @@ class TrainRun {
     if (replica_.memory) {
       metrics.exchange = report.seconds_exchange / step_seconds;
       metrics.engram_unique = report.unique_rows;
+      metrics.engram_gate = report.mean_gate;
     }
     metrics.skipped = report.skipped ? 1 : 0;
     metrics.wall = seconds();
@@ -150,7 +159,6 @@ class TrainRun {
   RunIdentity identity_;
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
-  MemoryEstimate memory_ = estimate_memory(replica_.config, replica_.world.size());
   double flops_per_token_ = training_flops_per_token(replica_.config.model, replica_.config.data.seq_len);
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };

@@ -84,9 +84,10 @@ struct Model {
     return sum;
   }
 
-  void add_gradients(LanguageModel::Saved& saved, bool count_load = false) {
+  void add_gradients(LanguageModel::Saved& saved, bool count_statistics = false) {
     Context ctx = context();
-    ctx.count_load = count_load;
+    ctx.count_statistics = count_statistics;
+    ctx.gate_sum = test::constant_tensor(arena, 0.0, {1});
     const Tensor losses = arena.take("losses", DType::kFloat64, {kTokens});
     const Tensor hidden = model.forward(ctx, batch, saved);
     const Tensor dhidden = model.loss(ctx, hidden, batch.targets, {}, losses);
@@ -159,7 +160,7 @@ TEST(LanguageModel, RecomputeCountsTheLoadOnce) {
   for (const bool recompute : {false, true}) {
     Model m(small_model(), {.recompute = recompute});
     LanguageModel::Saved saved;
-    m.add_gradients(saved, /*count_load=*/true);
+    m.add_gradients(saved, /*count_statistics=*/true);
     const auto load = host_span<int64_t>(m.model.mixtures().at(0)->load());
     EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), kTokens * m.config.moe.top_k);
     m.loss();  // evaluation counts nothing

@@ -121,6 +121,22 @@ TEST(TrainStep, ClippingScalesTheUpdateAndNotTheReportedNorm) {
   });
 }
 
+TEST(TrainStep, TheMeanGateIsTheSameOnAnyNumberOfRanks) {
+  double one = 0;
+  for (const int num_ranks : {1, 4}) {
+    run_ranks(num_ranks, [&](Communicator& world) {
+      RunConfig config = tiny_run();
+      config.train.recompute = num_ranks == 4;  // a gate that is computed again is counted once
+      TinyReplica tiny(config, world, DType::kFloat64);
+      const double gate = test::made_up_step(tiny.replica).mean_gate;
+      if (num_ranks == 1) one = gate;
+      EXPECT_NEAR(gate, one, 1e-12);
+    });
+  }
+  EXPECT_GT(one, 0.3);  // sigmoids of scores around 0
+  EXPECT_LT(one, 0.7);
+}
+
 TEST(TrainStep, TheNormCountsEveryParameterOnce) {
   double one = 0;
   for (const int num_ranks : {1, 2, 4}) {
