@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a clone to a trained model: installs what is missing, builds the program, trains a small mixture of experts with
-# Engram memory on the sample text with 4 MPI ranks, then the same model without Engram, and compares them. About ten
+# Engram memory on the sample text with 4 MPI ranks, then the same model without Engram, and compares them. Four to ten
 # minutes on two cores.
 #
 #   scripts/quickstart.sh [--set KEY=VALUE ...]     overrides of configs/quickstart.yaml, for both models
@@ -19,13 +19,21 @@ esac
 engram=build/cpu/engram
 tokenizer=data/tokenizers/english_8k/tokenizer.json
 ranks=4
+plain=(--set 'model.engram.layers=[]')
 
 # train NAME [OPTION...]: from the start, whatever a run of that name left behind.
 train() {
   local name=$1
   shift
   rm -rf "runs/$name"
-  mpirun -np $ranks $engram train configs/quickstart.yaml --set "run.name=$name" "$@"
+  mpirun -np $ranks $engram train configs/quickstart.yaml "$@" --set "run.name=$name"
+}
+
+# estimated WHAT [OPTION...]: the figure of that line of `engram estimate`.
+estimated() {
+  local what=$1
+  shift
+  $engram estimate configs/quickstart.yaml "$@" | awk -v what="$what" 'index($0, what) {print $NF}'
 }
 
 announce "packages"
@@ -47,20 +55,26 @@ done
 announce "training with Engram, on $ranks ranks that share the tables"
 train quickstart "$@"
 announce "training of the same model without Engram"
-train quickstart_plain "$@" --set 'model.engram.layers=[]'
+train quickstart_plain "$@" "${plain[@]}"
 
 announce "validation loss, in nats per token"
 awk -f scripts/compare_curves.awk runs/quickstart/events.jsonl runs/quickstart_plain/events.jsonl
+with=$(estimated "active (" "$@")
+without=$(estimated "active (" "$@" "${plain[@]}")
+tables=$(estimated "Engram tables" "$@")
+echo "Active parameters: $with with Engram, $without without. The tables hold $tables more; a token reads a few rows."
 
 announce "a text by the model with Engram"
 $engram generate runs/quickstart --prompt "The history of the city" --tokens 60
 
+as_root=
+if [ "$(id -u)" = 0 ]; then as_root=" --allow-run-as-root"; fi
 cat << END
 
-== [$((SECONDS / 60)):$(printf %02d $((SECONDS % 60)))] done. Every step's figures: runs/quickstart/metrics.csv
-Your own text (.txt or .jsonl, files or directories), all in one:
+Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. The figures of every step are in runs/quickstart/metrics.csv.
+Your own text (.txt or .jsonl files, or directories of them) takes two commands:
 
-  $engram data build MY_TEXT --tokenizer $tokenizer --output runs/data/mine.h5 --seed 1 && \\
-    OMP_NUM_THREADS=1 mpirun -np $ranks --oversubscribe --bind-to none $engram train configs/quickstart.yaml \\
-      --set run.name=mine --set data.train=runs/data/mine.h5
+  $engram data build MY_TEXT --tokenizer $tokenizer --output runs/data/mine.h5
+  mpirun$as_root -np $ranks --oversubscribe --bind-to none $engram train configs/quickstart.yaml \\
+    --set run.name=mine --set data.train=runs/data/mine.h5
 END
