@@ -1,0 +1,65 @@
+"""Every rank killed at several moments, and messages that must arrive whichever rank is first: many repetitions."""
+import os
+import signal
+import time
+import unittest
+
+import program
+
+RANKS = 4
+
+
+def setUpModule():
+    global corpus
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+
+
+class Killed(unittest.TestCase):
+    def kill(self, name, rank, delay):
+        """Kills one rank `delay` seconds after all have started; the job must end with an error that names it."""
+        process = program.start(corpus.train(name, "train.steps=100000", "checkpoint.every=3"), RANKS)
+        while len(pids := program.ranks_of(process)) < RANKS:
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        time.sleep(delay)
+        begin = time.monotonic()
+        os.kill(pids[rank], signal.SIGKILL)
+        output = process.communicate(timeout=program.TIME_LIMIT)[0].decode("utf-8")
+        seconds = time.monotonic() - begin
+        self.assertNotEqual(process.returncode, 0, output)
+        self.assertLess(seconds, 10, output)
+        self.assertIn(f"rank {rank} ", output)
+        self.assertEqual([r for r, pid in pids.items() if not program.ended(pid, 10 - seconds)], [], output)
+
+    def test_every_rank_at_several_moments(self):
+        for rank in range(RANKS):
+            for delay in (0.2, 0.5, 1.1, 1.7):
+                with self.subTest(rank=rank, delay=delay):
+                    self.kill("killed_often", rank, delay)
+
+    def test_a_run_that_was_killed_often_is_whole(self):
+        name = "killed_twice"
+        for rank in (1, 3):
+            self.kill(name, rank, 1.5)
+        done = corpus.metrics(name)[-1]["step"] + 20
+        settings = ("checkpoint.every=3", f"train.steps={done}", "optimizer.schedule.kind=constant")
+        program.run_well(corpus.train(name, *settings), RANKS)
+        self.assertEqual([row["step"] for row in corpus.metrics(name)], list(range(1, done + 1)))
+        self.assertEqual([int(step) for (step,) in corpus.csv_columns(name, "step")], list(range(1, done + 1)))
+
+
+class Messages(unittest.TestCase):
+    def test_a_refusal_is_told_whichever_rank_is_first(self):
+        for setting, code, words in (
+            ("model.hiden=3", 64, "model.hiden: unknown key"),
+            (f"data.train={corpus.path}/tiny.yaml", 65, "tiny.yaml"),
+        ):
+            for _ in range(10):
+                got, output = program.run(corpus.train("refused", setting), RANKS)
+                self.assertEqual(got, code, output)
+                self.assertIn(words, output)
+
+
+if __name__ == "__main__":
+    unittest.main()

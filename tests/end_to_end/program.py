@@ -1,0 +1,162 @@
+"""What the end-to-end tests share: the program, alone or under mpirun, and a small corpus with a small model.
+
+ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested.
+"""
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCES = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("ENGRAM_PROGRAM", str(SOURCES / "build" / "cpu" / "engram"))
+TOKENIZER = SOURCES / "data" / "tokenizers" / "english_8k" / "tokenizer.json"
+TIME_LIMIT = 120  # seconds of one command; a hang ends here
+
+ENVIRONMENT = dict(
+    os.environ,
+    OMPI_ALLOW_RUN_AS_ROOT="1",
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+    OMPI_MCA_btl_vader_single_copy_mechanism="none",  # containers forbid reading another process's memory
+    OPENBLAS_NUM_THREADS="1",
+    ASAN_OPTIONS="detect_leaks=0",  # MPI libraries keep what they allocate
+)
+
+CONFIG = """\
+run: {{name: base, dir: {directory}/runs}}
+model:
+  vocab_size: 8192
+  hidden: 16
+  num_layers: 2
+  ffn_hidden: 24
+  attention: {{num_heads: 2, num_kv_heads: 1, head_dim: 8}}
+  moe: {{num_experts: 4, top_k: 2, num_shared_experts: 1, expert_hidden: 8}}
+  engram: {{layers: [0, 1], heads: 2, memory_dim: 16, rows_per_head: [500]}}
+data:
+  train: {directory}/train.h5
+  validation: {directory}/validation.h5
+  tokenizer: {tokenizer}
+  seq_len: 16
+train: {{steps: 6, global_batch: 8, micro_batch: 2, eval_samples: 8}}
+"""
+
+
+def command_line(arguments, ranks=0):
+    """ranks = 0: without mpirun."""
+    launcher = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)] if ranks else []
+    return [*launcher, PROGRAM, *map(str, arguments)]
+
+
+def run(arguments, ranks=0):
+    """Exit code, and standard output and errors as one text."""
+    done = subprocess.run(
+        command_line(arguments, ranks),
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode("utf-8", errors="replace")
+
+
+def run_well(arguments, ranks=0):
+    """The output of a command that must succeed."""
+    code, output = run(arguments, ranks)
+    if code != 0:
+        raise AssertionError(f"{arguments} on {ranks} ranks ended with {code}:\n{output}")
+    return output
+
+
+def start(arguments, ranks):
+    """A process that is not waited for; its output goes to the pipe."""
+    return subprocess.Popen(
+        command_line(arguments, ranks),
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+class Corpus:
+    """A directory with stores of a few kilobytes of text and the configuration of a tiny model."""
+
+    def __init__(self):
+        self._temporary = tempfile.TemporaryDirectory(prefix="engram_end_to_end_")
+        self.path = pathlib.Path(self._temporary.name)
+        self.config = self.path / "tiny.yaml"
+        self.config.write_text(CONFIG.format(directory=self.path, tokenizer=TOKENIZER), encoding="utf-8")
+        self.output = {}
+        for name, num_bytes in (("train", 40000), ("validation", 8000)):
+            text = (SOURCES / "data" / "sample" / f"{name}.txt").read_bytes()[:num_bytes]
+            (self.path / f"{name}.txt").write_bytes(text[: text.rindex(b"\n") + 1])
+            self.output[name] = run_well(self.build(name))
+
+    def remove(self):
+        self._temporary.cleanup()
+
+    def build(self, name):
+        source, store = self.path / f"{name}.txt", self.path / f"{name}.h5"
+        return ["data", "build", source, "--tokenizer", TOKENIZER, "--output", store]
+
+    def train(self, name, *settings):
+        """Arguments that train a run of that name."""
+        sets = [word for setting in settings for word in ("--set", setting)]
+        return ["train", self.config, "--set", f"run.name={name}", *sets]
+
+    def run_directory(self, name):
+        return self.path / "runs" / name
+
+    def metrics(self, name):
+        """Rows of metrics.jsonl, whose lines are all whole."""
+        lines = (self.run_directory(name) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def csv_columns(self, name, *columns):
+        """The text of some columns of metrics.csv, row by row."""
+        with open(self.run_directory(name) / "metrics.csv", newline="", encoding="utf-8") as file:
+            return [tuple(row[column] for column in columns) for row in csv.DictReader(file)]
+
+    def events(self, name, kind):
+        lines = (self.run_directory(name) / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def ranks_of(launcher):
+    """{rank: process id} of the ranks that a running mpirun started."""
+    found = {}
+    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        try:
+            if f"\nPPid:\t{launcher.pid}\n" not in status.read_text(encoding="utf-8"):
+                continue
+            for setting in (status.parent / "environ").read_bytes().split(b"\0"):
+                name, _, value = setting.partition(b"=")
+                if name == b"OMPI_COMM_WORLD_RANK":
+                    found[int(value)] = int(status.parent.name)
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def ended(pid, seconds):
+    """Whether the process has ended, or does within that time; nobody need have asked for its exit code."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        except OSError:
+            return True
+        if "\nState:\tZ" in status:
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit("this file holds what the tests beside it share")

@@ -1,0 +1,182 @@
+"""Training, resuming, evaluating and generating through the command line, on 1, 2 and 4 MPI ranks."""
+import math
+import os
+import pty
+import re
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+import program
+
+COLUMNS = ("step", "tokens", "loss", "norm", "lr", "experts.max_over_mean", "experts.dead", "engram.unique", "skipped")
+STEPS = 60  # of the runs that are stopped
+
+
+def setUpModule():
+    global corpus
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+
+
+class DataBuild(unittest.TestCase):
+    def test_says_what_it_built_and_builds_the_same_bytes_again(self):
+        self.assertRegex(corpus.output["train"], r"store: .*train\.h5 \(\d+ documents, \d+ tokens\)")
+        store = corpus.path / "train.h5"
+        first = store.read_bytes()
+        store.unlink()
+        program.run_well(corpus.build("train"))
+        self.assertEqual(store.read_bytes(), first)
+
+
+class NumberOfRanks(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.output = {
+            name: program.run_well(corpus.train(name), ranks)
+            for name, ranks in (("one", 0), ("one_mpi", 1), ("two", 2), ("four", 4), ("four_again", 4))
+        }
+
+    def test_losses_agree(self):
+        one = [row["loss"] for row in corpus.metrics("one")]
+        self.assertEqual(len(one), 6)
+        self.assertAlmostEqual(one[0], math.log(8192), delta=0.2)
+        self.assertLess(one[-1], one[0])
+        for name in ("one_mpi", "two", "four"):
+            self.assertEqual([row["step"] for row in corpus.metrics(name)], [1, 2, 3, 4, 5, 6])
+            for got, want in zip(corpus.metrics(name), one):
+                self.assertAlmostEqual(got["loss"], want, delta=1e-3)
+
+    def test_a_rerun_writes_the_same_bytes(self):
+        self.assertEqual(corpus.csv_columns("four", *COLUMNS), corpus.csv_columns("four_again", *COLUMNS))
+        self.assertEqual(corpus.csv_columns("one", *COLUMNS), corpus.csv_columns("one_mpi", *COLUMNS))
+
+    def test_csv_and_jsonl_say_the_same(self):
+        for row, cells in zip(corpus.metrics("four"), corpus.csv_columns("four", *COLUMNS), strict=True):
+            self.assertEqual([float(cell) for cell in cells], [row[column] for column in COLUMNS])
+
+    def test_output_that_nobody_watches_is_plain(self):
+        for output in self.output.values():
+            self.assertNotRegex(output, "[\r\x1b]")
+            self.assertRegex(output, r"\nstep +1/6 loss ")
+            self.assertRegex(output, r"\nstep +6/6 loss ")
+            self.assertEqual(len(re.findall(r"step 6: validation loss", output)), 1, "one rank prints")
+
+    def test_evaluation_agrees(self):
+        losses = []
+        for checkpoint in (corpus.run_directory("two"), corpus.run_directory("two") / "checkpoints/step-00000006"):
+            for ranks in (1, 2):
+                output = program.run_well(["eval", checkpoint, "--samples", "8"], ranks)
+                losses.append(re.search(r"loss ([\d.]+) nats per token, .* over 128 tokens", output)[1])
+        self.assertEqual(len(set(losses)), 1, losses)
+        self.assertAlmostEqual(float(losses[0]), corpus.events("two", "eval")[-1]["loss"], delta=1e-4)
+
+    def test_generation_agrees(self):
+        arguments = ["generate", corpus.run_directory("four"), "--prompt", "In the beginning", "--tokens", "20"]
+        texts = [program.run_well(arguments, ranks) for ranks in (0, 1, 2)]
+        self.assertTrue(texts[0].startswith("In the beginning"), texts[0])
+        self.assertGreater(len(texts[0]), len("In the beginning") + 10)
+        self.assertEqual(texts[1:], [texts[0]] * 2)
+        self.assertNotEqual(program.run_well([*arguments, "--seed", "1"]), texts[0])
+
+    def test_a_finished_run_has_nothing_left_to_do(self):
+        before = corpus.csv_columns("four_again", *COLUMNS)
+        output = program.run_well(corpus.train("four_again"), 2)
+        self.assertIn("resuming from", output)
+        self.assertEqual(corpus.csv_columns("four_again", *COLUMNS), before)
+
+
+def watched(arguments, ranks):
+    """What a person sees who runs the command in a terminal."""
+    master, slave = pty.openpty()
+    shown = bytearray()
+
+    def read():
+        try:
+            while piece := os.read(master, 4096):
+                shown.extend(piece)
+        except OSError:
+            pass  # the last process with the terminal is gone
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    subprocess.run(
+        program.command_line(arguments, ranks),
+        env=program.ENVIRONMENT, stdin=slave, stdout=slave, stderr=slave, timeout=program.TIME_LIMIT, check=True,
+    )  # fmt: skip
+    os.close(slave)
+    reader.join()
+    os.close(master)
+    return shown.decode("utf-8")
+
+
+class Terminal(unittest.TestCase):
+    def test_the_line_is_redrawn_where_somebody_watches(self):
+        for name, ranks in (("watched", 0), ("watched_ranks", 2)):
+            self.assertRegex(watched(corpus.train(name), ranks), r"\rstep +1/6 loss ")
+
+
+def wait_for_steps(name, num_steps, process):
+    """Returns when the metrics of a run have that many lines."""
+    path = corpus.run_directory(name) / "metrics.jsonl"
+    end = time.monotonic() + program.TIME_LIMIT
+    while not path.exists() or path.read_bytes().count(b"\n") < num_steps:
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(f"no {num_steps} steps:\n{process.communicate()[0].decode()}")
+        time.sleep(0.005)
+
+
+class Stopped(unittest.TestCase):
+    SETTINGS = (f"train.steps={STEPS}", "checkpoint.every=4", "optimizer.schedule.warmup_steps=5")
+
+    @classmethod
+    def setUpClass(cls):
+        program.run_well(corpus.train("unbroken", *cls.SETTINGS), 4)
+
+    def stop_after(self, name, num_steps, stop):
+        """Ends a run on 4 ranks by stop(process); returns exit code, output, and seconds from there to the end."""
+        process = program.start(corpus.train(name, *self.SETTINGS), 4)
+        wait_for_steps(name, num_steps, process)
+        begin = time.monotonic()
+        stop(process)
+        output = process.communicate(timeout=program.TIME_LIMIT)[0].decode("utf-8")
+        return process.returncode, output, time.monotonic() - begin
+
+    def check_resumed(self, name):
+        """The run goes on from a checkpoint and ends as the unbroken one, no step missing and none twice."""
+        output = program.run_well(corpus.train(name, *self.SETTINGS), 4)
+        self.assertRegex(output, r"resuming from .*/step-000000\d\d\n")
+        begin = corpus.events(name, "resume")[-1]["step"]
+        self.assertGreater(begin, 0)
+        self.assertLess(begin, STEPS)
+        self.assertEqual([row["step"] for row in corpus.metrics(name)], list(range(1, STEPS + 1)))
+        self.assertEqual(corpus.csv_columns(name, *COLUMNS), corpus.csv_columns("unbroken", *COLUMNS))
+        want = [row["loss"] for row in corpus.metrics("unbroken")]
+        self.assertEqual([row["loss"] for row in corpus.metrics(name)], want)
+        kept = sorted(path.name for path in (corpus.run_directory(name) / "checkpoints").iterdir())
+        self.assertEqual(kept, ["step-00000056", "step-00000060"])
+
+    def test_a_terminated_run_goes_on(self):
+        code, output, _ = self.stop_after("terminated", 6, lambda process: process.terminate())
+        self.assertNotEqual(code, 0, output)
+        self.check_resumed("terminated")
+
+    def test_a_killed_rank_ends_all_and_is_named(self):
+        def kill_rank_two(process):
+            self.pids = program.ranks_of(process)
+            self.assertEqual(sorted(self.pids), [0, 1, 2, 3])
+            os.kill(self.pids[2], signal.SIGKILL)
+
+        code, output, seconds = self.stop_after("killed", 6, kill_rank_two)
+        self.assertNotEqual(code, 0, output)
+        self.assertLess(seconds, 10)
+        self.assertRegex(output, r"rank 2 .*killed|rank 2 .*signal 9")
+        self.assertEqual([rank for rank, pid in self.pids.items() if not program.ended(pid, 10 - seconds)], [])
+        self.check_resumed("killed")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+#include "trainer/commands.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/data/temporary_directory.h"
+#include "tests/testing.h"
+#include "trainer/run_data.h"
+
+namespace engram {
+namespace {
+
+const std::string kTokenizer = std::string(ENGRAM_SOURCE_DIR) + "/data/tokenizers/english_8k/tokenizer.json";
+
+// What a command prints.
+std::string printed(const std::function<void()>& body) {
+  ::testing::internal::CaptureStdout();
+  body();
+  return ::testing::internal::GetCapturedStdout();
+}
+
+class DataBuild : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string lines;
+    for (int i = 0; i < 20; ++i) lines += R"({"body": "Document )" + std::to_string(i) + " of a few words.\"}\n";
+    test::write_file(directory_ / "text.jsonl", lines);
+    command_.inputs = {directory_ / "text.jsonl"};
+    command_.tokenizer = kTokenizer;
+    command_.output = directory_ / "store.h5";
+    command_.text_field = "body";
+  }
+  test::TemporaryDirectory directory_;
+  DataBuildCommand command_;
+};
+
+TEST_F(DataBuild, MakesAStoreThatItsTokenizerOpens) {
+  const std::string text = printed([&] { run_data_build(command_); });
+  EXPECT_NE(text.find("store.h5 (20 documents, "), std::string::npos) << text;
+  const BpeTokenizer tokenizer = BpeTokenizer::load(kTokenizer);
+  const TokenStore store = open_store(command_.output, tokenizer);
+  EXPECT_EQ(store.num_documents(), 20);
+  std::vector<int32_t> tokens(static_cast<size_t>(store.doc_offsets()[1]));
+  std::vector<uint8_t> starts(tokens.size());
+  store.read(0, tokens, starts);
+  EXPECT_EQ(tokens.back(), tokenizer.end_of_text());
+  std::string first;
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) first += tokenizer.bytes(tokens[i]);
+  EXPECT_TRUE(first.starts_with("Document ") && first.ends_with(" of a few words.")) << first;
+}
+
+TEST_F(DataBuild, HoldsDocumentsOut) {
+  command_.holdout = 0.25;
+  command_.holdout_output = directory_ / "held_out.h5";
+  const std::string text = printed([&] { run_data_build(command_); });
+  EXPECT_NE(text.find("held_out.h5 (5 documents, "), std::string::npos) << text;
+  EXPECT_EQ(TokenStore::open(command_.holdout_output).num_documents(), 5);
+  EXPECT_EQ(TokenStore::open(command_.output).num_documents(), 15);
+}
+
+TEST_F(DataBuild, AnotherTokenizerIsRefused) {
+  printed([&] { run_data_build(command_); });
+  auto json = nlohmann::ordered_json::parse(test::read_file(kTokenizer));
+  auto& merges = json["model"]["merges"];
+  std::swap(merges[merges.size() - 1], merges[merges.size() - 2]);
+  test::write_file(directory_ / "other.json", json.dump());
+  const BpeTokenizer other = BpeTokenizer::load(directory_ / "other.json");
+  const std::string message = test::error_of([&] { open_store(command_.output, other); });
+  EXPECT_NE(message.find("store.h5: was built with the tokenizer of digest"), std::string::npos) << message;
+  EXPECT_NE(message.find("got one of digest " + other.digest()), std::string::npos) << message;
+}
+
+TEST(RunData, AVocabularyThatDoesNotHoldEveryIdIsRefused) {
+  RunConfig config;
+  config.data.tokenizer = kTokenizer;
+  config.model.vocab_size = 8000;
+  const std::string message = test::error_of([&] { load_tokenizer(config); });
+  EXPECT_NE(message.find("has 8192 ids, model.vocab_size is 8000"), std::string::npos) << message;
+  config.model.vocab_size = 8192;
+  EXPECT_EQ(load_tokenizer(config).map().compressed_ids.size(), 8192u);
+}
+
+}  // namespace
+}  // namespace engram
