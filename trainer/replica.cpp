@@ -67,16 +67,17 @@ int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtyp
 Replica::Replica(const RunConfig& run_config, Communicator& communicator, const VocabularyMap& vocabulary, DType dtype)
     : config(run_config),
       world(communicator),
+      mesh(communicator, {.expert = config.parallel.expert, .table = config.parallel.table}),
       stream(stream_for(run_config.device)),
       store(dtype),
       model(store, config.model, model_options(config)),
-      ownership(store.numels(), world.size(), ZeroPolicy::kFlat),
-      reducer(world, ownership),
+      ownership(store.numels(), mesh.data().size(), ZeroPolicy::kFlat),
+      reducer(mesh.data(), ownership),
       dense_optimizer(stream, config.optimizer.dense, accumulator(dtype), ownership.part_size()),
       arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
   store.allocate(stream, ownership);
   store.initialize(stream, static_cast<uint64_t>(config.run.seed));
-  if (config.model.engram.enabled()) memory.emplace(stream, world, config, vocabulary, dtype);
+  if (config.model.engram.enabled()) memory.emplace(stream, *mesh.table().shard, config, vocabulary, dtype);
 }
 
 }  // namespace engram

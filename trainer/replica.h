@@ -4,6 +4,7 @@
 
 #include "model/language_model.h"
 #include "parallel/grad_reducer.h"
+#include "parallel/mesh.h"
 #include "trainer/dense_optimizer.h"
 #include "trainer/memory.h"
 
@@ -19,6 +20,7 @@ struct Replica {
 
   RunConfig config;
   Communicator& world;
+  Mesh mesh;
   Stream stream;
   ParameterStore store;
   LanguageModel model;

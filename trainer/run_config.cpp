@@ -95,13 +95,18 @@ void check_trainable(const RunConfig& config) {
 
 void check_world(const RunConfig& config, int64_t world_size) {
   ConfigProblems problems;
-  const auto wants_divisor = [&](const char* key, int64_t ranks) {
-    if (world_size % ranks == 0) return;
-    problems.push_back({{key}, fmt::format("{} does not divide the {} ranks of this run", ranks, world_size)});
-  };
   const int64_t table_ranks = config.parallel.table == 0 ? world_size : config.parallel.table;
-  wants_divisor("parallel.expert", config.parallel.expert);
-  wants_divisor("parallel.table", table_ranks);
+  if (world_size % config.parallel.expert != 0) {
+    problems.push_back(
+        {{"parallel.expert"},
+         fmt::format("{} does not divide the {} ranks of this run", config.parallel.expert, world_size)});
+  }
+  if (table_ranks != world_size) {
+    problems.push_back({{"parallel.table"},
+                        fmt::format("{} of {} ranks would share a copy of the tables; wanted 0 or "
+                                    "{}: several copies are not supported",
+                                    table_ranks, world_size, world_size)});
+  }
   const int64_t at_once = config.train.micro_batch * world_size;
   if (config.train.global_batch % at_once != 0) {
     problems.push_back({{"train.global_batch"},

@@ -61,6 +61,40 @@ TEST(Accounting, ReproducesPublishedTotals) {
   EXPECT_EQ(engram_40b.engram_tables, 18'534'311'360);
 }
 
+// The 3B and 9B models of arXiv:2512.24880, table 5, with one leading dense layer of eight expert widths.
+ModelConfig smaller_published(int64_t num_layers, int64_t hidden, int64_t expert_hidden, int64_t num_heads) {
+  ModelConfig c = published_backbone();
+  c.num_layers = num_layers;
+  c.hidden = hidden;
+  c.ffn_hidden = 8 * expert_hidden;
+  c.attention.num_heads = c.attention.num_kv_heads = num_heads;
+  c.moe = {.num_experts = 64, .top_k = 6, .num_shared_experts = 2, .expert_hidden = expert_hidden};
+  return c;
+}
+
+TEST(Accounting, ReproducesTheSmallerPublishedModels) {
+  const auto three = count_parameters(smaller_published(12, 1280, 896, 16));
+  EXPECT_EQ(headline(three), 2'804'465'664);
+  EXPECT_EQ(headline_active(three), 443'858'944);
+  const auto nine = count_parameters(smaller_published(18, 1920, 1280, 24));
+  EXPECT_EQ(headline(nine), 8'923'521'024);
+  EXPECT_EQ(headline_active(nine), 1'405'722'624);
+}
+
+TEST(Accounting, ReproducesTheTablesOfDeepSeekV41) {
+  ModelConfig c = published_backbone();
+  c.num_layers = 40;
+  c.hidden = 5120;
+  c.engram.layers = {1, 14};
+  c.engram.orders = {2, 3, 4};
+  c.engram.memory_dim = 6144;
+  c.engram.rows_per_head = {16'000'000};
+  EXPECT_EQ(table_rows(c), (std::vector<int64_t>{384'006'168, 384'016'682}));
+  const auto count = count_parameters(c);
+  EXPECT_EQ(count.engram_tables, 196'613'849'600);
+  EXPECT_EQ(count.engram_projections, 2 * 157'286'400);
+}
+
 ModelConfig small_model() {
   ModelConfig c;
   c.vocab_size = 97;
