@@ -22,5 +22,9 @@ template <class T>
 void run(CpuQueue&, const AddBiasForward<T>&);
 template <class T>
 void run(CpuQueue&, const AddBiasBackward<T>&);
+template <class T>
+void run(CudaQueue&, const AddBiasForward<T>&);
+template <class T>
+void run(CudaQueue&, const AddBiasBackward<T>&);
 
 }  // namespace engram

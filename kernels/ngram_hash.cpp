@@ -9,7 +9,7 @@ void compress_tokens(Stream& stream, const Tensor& tokens, const Tensor& map, co
   check_tensor("compress_tokens: tokens", tokens, DType::kInt32, {-1});
   check_tensor("compress_tokens: map", map, DType::kInt32, {-1});
   check_tensor("compress_tokens: compressed", compressed, DType::kInt32, {tokens.size(0)});
-  dispatch<Cpu<int32_t>, Cuda<>>("compress_tokens", stream, tokens.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<int32_t>, Cuda<int32_t>>("compress_tokens", stream, tokens.dtype, [&]<class T>(auto& queue) {
     run(queue,
         CompressTokens{
             .tokens = view<const T, 1>(tokens), .map = view<const T, 1>(map), .compressed = view<T, 1>(compressed)});
@@ -28,7 +28,7 @@ void ngram_hash(Stream& stream, const Tensor& compressed, const Tensor& starts, 
   check_tensor("ngram_hash: offsets", constants.offsets, DType::kInt64, {num_columns});
   check_tensor("ngram_hash: rows", rows, DType::kInt64, {batch * (length - history), num_columns});
   if (!starts.empty()) check_tensor("ngram_hash: starts", starts, DType::kUInt8, {batch, length});
-  dispatch<Cpu<int64_t>, Cuda<>>("ngram_hash", stream, rows.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<int64_t>, Cuda<int64_t>>("ngram_hash", stream, rows.dtype, [&]<class T>(auto& queue) {
     run(queue, NgramHash{.compressed = view<const int32_t, 2>(compressed),
                          .starts = optional_view<const uint8_t, 2>(starts),
                          .history = history,

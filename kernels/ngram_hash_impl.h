@@ -25,5 +25,7 @@ struct NgramHash {
 
 void run(CpuQueue&, const CompressTokens&);
 void run(CpuQueue&, const NgramHash&);
+void run(CudaQueue&, const CompressTokens&);
+void run(CudaQueue&, const NgramHash&);
 
 }  // namespace engram

@@ -14,5 +14,7 @@ struct RowGather {
 
 template <class T>
 void run(CpuQueue&, const RowGather<T>&);
+template <class T>
+void run(CudaQueue&, const RowGather<T>&);
 
 }  // namespace engram

@@ -22,5 +22,9 @@ template <class T>
 void run(CpuQueue&, const SwigluForward<T>&);
 template <class T>
 void run(CpuQueue&, const SwigluBackward<T>&);
+template <class T>
+void run(CudaQueue&, const SwigluForward<T>&);
+template <class T>
+void run(CudaQueue&, const SwigluBackward<T>&);
 
 }  // namespace engram

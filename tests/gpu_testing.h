@@ -24,10 +24,24 @@ struct GpuFixture : ::testing::Test {
     synchronize(stream);
     return target;
   }
+  // The same bits on the device.
+  Tensor to_device(const Tensor& values) {
+    const Tensor target = like(*device, values, values.dtype);
+    copy(stream, values, target);
+    synchronize(stream);
+    return target;
+  }
   Tensor poisoned(DType dtype, std::initializer_list<int64_t> shape) {
     const Tensor target = device->take("test.output", dtype, shape);
     const std::vector<uint8_t> bytes(static_cast<size_t>(target.num_bytes()), 0xff);
     copy(stream, Tensor(const_cast<uint8_t*>(bytes.data()), DType::kUInt8, {target.num_bytes()}), target);
+    synchronize(stream);
+    return target;
+  }
+  // The same bits on the host.
+  Tensor to_host(const Tensor& values) {
+    const Tensor target = like(host, values, values.dtype);
+    copy(stream, values, target);
     synchronize(stream);
     return target;
   }
