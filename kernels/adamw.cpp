@@ -25,7 +25,7 @@ void adamw_update(Stream& stream, const AdamWOptions& options, const Tensor& wei
   const double step = static_cast<double>(options.step);
   const double correction_m = 1 / (1 - std::pow(options.beta1, step));
   const double correction_v = 1 / (1 - std::pow(options.beta2, step));
-  dispatch<Cpu<float, double>, Cuda<>>("adamw", stream, weight.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<float, double>>("adamw", stream, weight.dtype, [&]<class T>(auto& queue) {
     run(queue, AdamW<T>{.weight = view<T, 1>(weight),
                         .grad = view<const T, 1>(grad),
                         .m = view<T, 1>(m),

@@ -24,5 +24,7 @@ struct AdamW {
 
 template <class T>
 void run(CpuQueue&, const AdamW<T>&);
+template <class T>
+void run(CudaQueue&, const AdamW<T>&);
 
 }  // namespace engram

@@ -31,5 +31,11 @@ template <class T>
 void run(CpuQueue&, const Accumulate<T>&);
 template <class T>
 void run(CpuQueue&, const Scale<T>&);
+template <class T>
+void run(CudaQueue&, const Add<T>&);
+template <class T>
+void run(CudaQueue&, const Accumulate<T>&);
+template <class T>
+void run(CudaQueue&, const Scale<T>&);
 
 }  // namespace engram

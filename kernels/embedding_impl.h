@@ -23,5 +23,9 @@ template <class T>
 void run(CpuQueue&, const EmbeddingForward<T>&);
 template <class T>
 void run(CpuQueue&, const EmbeddingBackward<T>&);
+template <class T>
+void run(CudaQueue&, const EmbeddingForward<T>&);
+template <class T>
+void run(CudaQueue&, const EmbeddingBackward<T>&);
 
 }  // namespace engram

@@ -13,5 +13,7 @@ struct SumOfSquares {
 
 template <class T>
 void run(CpuQueue&, const SumOfSquares<T>&);
+template <class T>
+void run(CudaQueue&, const SumOfSquares<T>&);
 
 }  // namespace engram

@@ -6,9 +6,9 @@
 namespace engram {
 
 void fill_normal(Stream& stream, const Tensor& values, const RandomFill& fill) {
-  dispatch<Cpu<float, double>, Cuda<>>("fill_normal", stream, values.dtype, [&]<class T>(auto& queue) {
-    run(queue, FillNormal<T>{.values = flat_view<T>(values), .fill = fill});
-  });
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+      "fill_normal", stream, values.dtype,
+      [&]<class T>(auto& queue) { run(queue, FillNormal<T>{.values = flat_view<T>(values), .fill = fill}); });
 }
 
 }  // namespace engram

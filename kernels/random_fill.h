@@ -15,8 +15,8 @@ struct RandomFill {
   double deviation = 1.0;
 };
 
-// values[i] = mean + deviation * normal(seed, domain, tensor, first_index + i), see rng.h. Any rank, any dtype of
-// float.
+// values[i] = mean + deviation * normal(seed, domain, tensor, first_index + i), see rng.h, computed in double and
+// rounded once more: the same bits on every device. Any rank, any dtype of float.
 void fill_normal(Stream& stream, const Tensor& values, const RandomFill& fill);
 
 }  // namespace engram

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernels/random_fill_impl.h"
 
 namespace engram {
@@ -7,7 +9,7 @@ void run(CpuQueue& queue, const FillNormal<T>& a) {
   queue.for_each_row(a.values.size(0), [&](int64_t i) {
     const uint64_t index = a.fill.first_index + static_cast<uint64_t>(i);
     const float z = normal(a.fill.seed, a.fill.domain, a.fill.tensor, index);
-    a.values.data[i] = static_cast<T>(a.fill.mean + a.fill.deviation * double{z});
+    a.values.data[i] = static_cast<T>(std::fma(a.fill.deviation, double{z}, a.fill.mean));
   });
 }
 

@@ -14,5 +14,7 @@ struct FillNormal {
 
 template <class T>
 void run(CpuQueue&, const FillNormal<T>&);
+template <class T>
+void run(CudaQueue&, const FillNormal<T>&);
 
 }  // namespace engram

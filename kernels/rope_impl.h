@@ -24,5 +24,9 @@ template <class T>
 void run(CpuQueue&, const RopeTable<T>&);
 template <class T>
 void run(CpuQueue&, const Rope<T>&);
+template <class T>
+void run(CudaQueue&, const RopeTable<T>&);
+template <class T>
+void run(CudaQueue&, const Rope<T>&);
 
 }  // namespace engram

@@ -16,5 +16,7 @@ struct SoftmaxXent {
 
 template <class T>
 void run(CpuQueue&, const SoftmaxXent<T>&);
+template <class T>
+void run(CudaQueue&, const SoftmaxXent<T>&);
 
 }  // namespace engram

@@ -5,7 +5,8 @@
 
 namespace engram {
 
-// total[0] += sum of x over all elements, added in double in ascending order.
+// total[0] += sum of x over all elements, added in double in a fixed order that depends on the number of elements
+// alone.
 //
 //   x      any shape, float32 or float64
 //   total  [1]  float64; added to

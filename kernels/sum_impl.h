@@ -13,5 +13,7 @@ struct Sum {
 
 template <class T>
 void run(CpuQueue&, const Sum<T>&);
+template <class T>
+void run(CudaQueue&, const Sum<T>&);
 
 }  // namespace engram

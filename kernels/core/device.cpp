@@ -6,7 +6,7 @@
 #include "kernels/core/buffer.h"
 
 #if ENGRAM_WITH_CUDA
-#include "kernels/cuda/check.cuh"
+#include "kernels/cuda/resources.cuh"
 #endif
 
 namespace engram {
@@ -44,14 +44,19 @@ Tensor Buffer::tensor(DType dtype, std::initializer_list<int64_t> shape) const {
 Stream make_stream(Device device, int index) {
   if (device == Device::kCpu) return CpuQueue{};
 #if ENGRAM_WITH_CUDA
-  CudaQueue queue;
   ENGRAM_CUDA_CHECK(cudaSetDevice(index));
-  ENGRAM_CUDA_CHECK(cudaStreamCreateWithFlags(&queue.handle, cudaStreamNonBlocking));
+  CudaQueue queue;
+  queue.resources.reset(new CudaResources);
+  queue.handle = queue.resources->stream;
   return queue;
 #else
   ENGRAM_FAIL("device cuda:", index, " wanted, but this program was built without CUDA; build with the preset `cuda`");
 #endif
 }
+
+#if ENGRAM_WITH_CUDA
+void ReleaseCudaResources::operator()(CudaResources* resources) const { delete resources; }
+#endif
 
 int num_cuda_devices() {
 #if ENGRAM_WITH_CUDA

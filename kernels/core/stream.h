@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <variant>
 
@@ -18,9 +19,16 @@ struct CpuQueue {
   }
 };
 
-// A CUDA stream; owned by whoever made it (see make_stream).
+// The stream itself, its workspace and its library handles; see kernels/cuda/resources.cuh.
+struct CudaResources;
+struct ReleaseCudaResources {
+  void operator()(CudaResources* resources) const;
+};
+
+// A CUDA stream. Made by make_stream(), which gives it its resources.
 struct CudaQueue {
   CUstream_st* handle = nullptr;
+  std::unique_ptr<CudaResources, ReleaseCudaResources> resources;
 };
 
 // Checks arguments and does nothing else: a model run on it with a dry Arena tells how much memory it takes.

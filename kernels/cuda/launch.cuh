@@ -3,7 +3,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/core/check.h"
+#include "kernels/core/stream.h"
+#include "kernels/cuda/check.cuh"
 
 namespace engram {
 
@@ -20,5 +21,13 @@ inline unsigned blocks_for(int64_t count, int64_t per_block) {
 
 // Number of this thread in a one-dimensional launch.
 __device__ inline int64_t thread_index() { return int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
+
+// Runs kernel(args) with one thread for each of `count` items, where there are any.
+template <class Args>
+void launch_each(CudaQueue& queue, void (*kernel)(Args), int64_t count, const Args& args) {
+  if (count == 0) return;
+  kernel<<<blocks_for(count, kBlockSize), kBlockSize, 0, queue.handle>>>(args);
+  ENGRAM_CUDA_CHECK(cudaGetLastError());
+}
 
 }  // namespace engram

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cublasLt.h>
+
+#include <array>
+#include <map>
+
+#include "kernels/core/buffer.h"
+#include "kernels/cuda/check.cuh"
+
+// Throws Error with cuBLAS's name of the failure unless the call succeeded.
+#define ENGRAM_CUBLAS_CHECK(call)                                                                                    \
+  do {                                                                                                               \
+    const cublasStatus_t engram_status = (call);                                                                     \
+    ENGRAM_CHECK(engram_status == CUBLAS_STATUS_SUCCESS, #call, ": cuBLAS status ", static_cast<int>(engram_status), \
+                 ", ", cublasLtGetStatusName(engram_status));                                                        \
+  } while (false)
+
+namespace engram {
+
+// What ops on one CUDA stream share; made and freed with it.
+struct CudaResources {
+  static constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;
+
+  CudaResources() : workspace(Device::kCuda, kWorkspaceBytes) {
+    ENGRAM_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    ENGRAM_CUBLAS_CHECK(cublasLtCreate(&cublas));
+  }
+  ~CudaResources() {
+    cublasLtDestroy(cublas);
+    cudaStreamDestroy(stream);
+  }
+  CudaResources(const CudaResources&) = delete;
+  CudaResources& operator=(const CudaResources&) = delete;
+
+  cudaStream_t stream = nullptr;
+  cublasLtHandle_t cublas = nullptr;
+  // Scratch memory of the op at hand, and of no other: work on a stream runs in order.
+  Buffer workspace;
+  // Chosen algorithms by everything that the choice depends on; filled by matmul.
+  std::map<std::array<int64_t, 10>, cublasLtMatmulAlgo_t> matmul_algorithms;
+};
+
+// `count` elements of the queue's workspace past its first `used` bytes, which then include them. Throws Error where
+// they do not fit.
+template <class T>
+T* scratch(CudaQueue& queue, int64_t count, int64_t& used) {
+  const int64_t begin = (used + 255) / 256 * 256;
+  used = begin + count * static_cast<int64_t>(sizeof(T));
+  ENGRAM_CHECK(used <= CudaResources::kWorkspaceBytes, "workspace: ", used, " bytes wanted, ",
+               CudaResources::kWorkspaceBytes, " are there; lower train.micro_batch");
+  return reinterpret_cast<T*>(static_cast<char*>(queue.resources->workspace.data()) + begin);
+}
+
+}  // namespace engram
