@@ -13,13 +13,17 @@ void matmul(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& c, c
   ENGRAM_CHECK(k == k_of_b, "matmul: op(a) is [", m, ", ", k, "] and op(b) is [", k_of_b, ", ", n,
                "]; the inner sizes must be equal");
   check_tensor("matmul: c", c, c.dtype == a.dtype ? a.dtype : accumulator(a.dtype), {m, n});
-  dispatch<Cpu<float, double>, Cuda<>>("matmul", stream, a.dtype, [&]<class T>(auto& queue) {
-    run(queue, Matmul<T, T>{.a = view<const T, 2>(a),
-                            .b = view<const T, 2>(b),
-                            .c = view<T, 2>(c),
-                            .transpose_a = options.transpose_a,
-                            .transpose_b = options.transpose_b,
-                            .accumulate = options.accumulate});
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>("matmul", stream, a.dtype, [&]<class T>(auto& queue) {
+    const auto run_into = [&]<class Out>(View<Out, 2> result) {
+      run(queue, Matmul<T, Out>{.a = view<const T, 2>(a),
+                                .b = view<const T, 2>(b),
+                                .c = result,
+                                .transpose_a = options.transpose_a,
+                                .transpose_b = options.transpose_b,
+                                .accumulate = options.accumulate});
+    };
+    if (c.dtype == a.dtype) return run_into(view<T, 2>(c));
+    if constexpr (!std::is_same_v<T, Accumulator<T>>) run_into(view<Accumulator<T>, 2>(c));
   });
 }
 

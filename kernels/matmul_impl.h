@@ -18,5 +18,7 @@ struct Matmul {
 
 template <class T, class Out>
 void run(CpuQueue&, const Matmul<T, Out>&);
+template <class T, class Out>
+void run(CudaQueue&, const Matmul<T, Out>&);
 
 }  // namespace engram
