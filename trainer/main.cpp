@@ -45,21 +45,20 @@ void run(Communicator& world, const Command& command) {
       command);
 }
 
-// Runs the command line on this rank; says what went wrong, with the rank where there are several. PeerFailed is told
-// by the peer.
+// Runs the command line on this rank; says what went wrong, with the rank where there are several. What a peer says
+// better is said only where the peer has not ended the job by then.
 int run_and_report(Communicator& world, const std::vector<std::string>& arguments) {
   const std::string where = world.size() > 1 ? "rank " + std::to_string(world.rank()) + ": " : "";
   try {
     run(world, parse_command_line(arguments));
     return kExitOk;
   } catch (const ConfigError& error) {
-    if (world.rank() == 0)
-      std::cerr << error.what() << std::endl;
-    else
-      sleep(kSecondsForThePeer);  // rank 0 reads the same configuration, and says it for all
+    if (world.rank() != 0) sleep(kSecondsForThePeer);  // rank 0 reads the same configuration, and says it for all
+    std::cerr << (world.rank() == 0 ? "" : where) << error.what() << std::endl;
     return kExitUsage;
-  } catch (const PeerFailed&) {
-    sleep(kSecondsForThePeer);  // its message and exit code come first
+  } catch (const PeerFailed& error) {
+    sleep(kSecondsForThePeer);  // its message and exit code come first, and end this rank too
+    std::cerr << where << error.what() << std::endl;
     return kExitRequeue;
   } catch (const Error& error) {
     std::cerr << where << error.what() << std::endl;
@@ -76,12 +75,9 @@ int main_of_rank(const std::vector<std::string>& arguments) {
     return run_and_report(world, arguments);
   }
   const MpiSession session;
-  int code = kExitOk;
-  {
-    const auto world = session.world();
-    code = run_and_report(*world, arguments);
-  }
-  if (code != kExitOk) session.abort(code);
+  const auto world = session.world();
+  const int code = run_and_report(*world, arguments);
+  if (code != kExitOk) session.abort(code);  // while the world is there: to free it is collective
   return code;
 }
 
