@@ -46,7 +46,9 @@ size_t whole_characters(const std::string& text) {
 }  // namespace
 
 void run_estimate(const EstimateCommand& command) {
-  std::cout << estimate_text(load_config(command.config, command.sets), command.ranks);
+  const RunConfig config = load_config(command.config, command.sets);
+  check_world(config, command.ranks);
+  std::cout << estimate_text(config, command.ranks);
 }
 
 void run_config_print(const ConfigPrintCommand& command) {

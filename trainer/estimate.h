@@ -21,6 +21,7 @@ struct MemoryEstimate {
   }
 };
 
+// Of a configuration that passed check_world() for that number of ranks.
 MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size);
 
 // What `engram estimate` prints: parameters (total, active, sparse, by part), FLOPs per token, memory of a rank.
