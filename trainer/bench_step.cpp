@@ -91,6 +91,7 @@ void print(const Replica& r, const Times& times, double matmul_flops) {
 
 void run_bench_step(Communicator& world, const BenchStepCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
+  check_computable(config);
   check_world(config, world.size());
   std::vector<int32_t> ids(static_cast<size_t>(config.model.vocab_size));  // every token its own key
   std::iota(ids.begin(), ids.end(), 0);

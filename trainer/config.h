@@ -48,8 +48,10 @@ std::vector<std::string> config_differences(const RunConfig& a, const RunConfig&
 // Type, range, default and meaning of the key, or of every key below it. Throws ConfigError for an unknown key.
 std::string explain_key(std::string_view path);
 
-// What `train` needs beyond a valid configuration: data and tokenizer named, nothing that only accounting knows.
-// Throws ConfigError.
+// What a training step needs beyond a valid configuration: nothing that only accounting knows. Throws ConfigError.
+void check_computable(const RunConfig& config);
+
+// What `train` needs: the same, and data and tokenizer named. Throws ConfigError.
 void check_trainable(const RunConfig& config);
 
 // Rules that involve the number of ranks: parallel.* divide it, the global batch divides over it, and every memory

@@ -45,6 +45,16 @@ void add_run_problems(const RunInfo& run, ConfigProblems& problems) {
   throw ConfigError(text);
 }
 
+// What only accounting, or nothing yet, can do.
+void add_computing_problems(const RunConfig& config, ConfigProblems& problems) {
+  append_problems(problems, "model", unsupported_for_training(config.model));
+  if (config.device != DeviceChoice::kCpu) problems.push_back({{"device"}, "cuda cannot train yet; wanted cpu"});
+  if (config.parallel.expert != 1) {
+    problems.push_back(
+        {{"parallel.expert"}, fmt::format("{}; training wants 1, all experts on each rank", config.parallel.expert)});
+  }
+}
+
 // Rows of one layer's table that are there for certain: each head has at least its base size.
 int64_t least_rows(const EngramConfig& engram) {
   int64_t rows = 0;
@@ -78,14 +88,15 @@ ConfigProblems validate(const RunConfig& c) {
   return problems;
 }
 
+void check_computable(const RunConfig& config) {
+  ConfigProblems problems;
+  add_computing_problems(config, problems);
+  if (!problems.empty()) refuse(problems);
+}
+
 void check_trainable(const RunConfig& config) {
   ConfigProblems problems;
-  append_problems(problems, "model", unsupported_for_training(config.model));
-  if (config.device != DeviceChoice::kCpu) problems.push_back({{"device"}, "cuda cannot train yet; wanted cpu"});
-  if (config.parallel.expert != 1) {
-    problems.push_back(
-        {{"parallel.expert"}, fmt::format("{}; training wants 1, all experts on each rank", config.parallel.expert)});
-  }
+  add_computing_problems(config, problems);
   if (config.data.train.empty()) problems.push_back({{"data.train"}, "is empty; wanted a token store to train on"});
   if (config.data.tokenizer.empty()) {
     problems.push_back({{"data.tokenizer"}, "is empty; wanted the tokenizer.json of the token store"});
