@@ -25,6 +25,7 @@ struct Range {
 
 constexpr Range required(Range range) { return {.low = range.low, .high = range.high, .required = true}; }
 
+inline constexpr double kLeastEpsilon = 1e-30;           // above 0 in float32 too, so that 0 / (0 + eps) is 0
 inline constexpr double kAnyCount = 9007199254740992.0;  // 2^53: above it a double no longer holds every integer
 
 // A broken rule. `keys` are dotted paths; the first is where the message points, the others took part in it.

@@ -146,8 +146,8 @@ void visit_fields(EngramConfig& c, Visitor&& field) {
   field("gate_sign", c.gate_sign, "sign of a zero score: 0, or its sign bit");
   field("conv", c.conv, "short convolution after the gate");
   field("conv_reset", c.conv_reset, "the convolution stops where n-grams do");
-  field("eps", c.eps, Range{0, 1}, "epsilon of the query and key norms");
-  field("conv_eps", c.conv_eps, Range{0, 1}, "epsilon of the convolution's norm");
+  field("eps", c.eps, Range{kLeastEpsilon, 1}, "epsilon of the query and key norms");
+  field("conv_eps", c.conv_eps, Range{kLeastEpsilon, 1}, "epsilon of the convolution's norm");
   field("table_init_std", c.table_init_std, Range{0, 10}, "deviation of the initial table values");
   field("pad_token", c.pad_token, Range{0, 1e9}, "raw token id that fills missing history");
 }

@@ -154,7 +154,7 @@ void visit_fields(DenseOptimizerConfig& c, Visitor&& field) {
   field("lr", c.lr, Range{0, 10}, "peak learning rate of AdamW");
   field("beta1", c.beta1, Range{0, 0.999999}, "decay of the first moment");
   field("beta2", c.beta2, Range{0, 0.999999}, "decay of the second moment");
-  field("eps", c.eps, Range{0, 1}, "added to the root of the corrected second moment");
+  field("eps", c.eps, Range{kLeastEpsilon, 1}, "added to the root of the corrected second moment");
   field("weight_decay", c.weight_decay, Range{0, 1}, "decoupled decay per step, times the learning rate");
 }
 
@@ -164,7 +164,7 @@ void visit_fields(TableOptimizerConfig& c, Visitor&& field) {
   field("lr_mult", c.lr_mult, Range{0, 1e4}, "learning rate of the tables over that of the dense part");
   field("beta1", c.beta1, Range{0, 0.999999}, "decay of the first moment");
   field("beta2", c.beta2, Range{0, 0.999999}, "decay of the second moment");
-  field("eps", c.eps, Range{0, 1}, "added to the root of the corrected second moment");
+  field("eps", c.eps, Range{kLeastEpsilon, 1}, "added to the root of the corrected second moment");
 }
 
 template <class Visitor>

@@ -86,7 +86,8 @@ const Rule kRules[] = {
     {[](auto& m) { m.num_dense_layers = 4; }, "num_dense_layers", "4 of 4 layers are dense"},
     {[](auto& m) { m.norm_eps = -1; }, "norm_eps", "-1 is outside [0, 1]"},
     {[](auto& m) { m.norm_eps = std::numeric_limits<double>::quiet_NaN(); }, "norm_eps", "nan is outside [0, 1]"},
-    {[](auto& m) { m.engram.eps = 2; }, "engram.eps", "2 is outside [0, 1]"}};
+    {[](auto& m) { m.engram.eps = 2; }, "engram.eps", "2 is outside [1e-30, 1]"},
+    {[](auto& m) { m.engram.conv_eps = 0; }, "engram.conv_eps", "0 is outside [1e-30, 1]"}};
 
 TEST(ModelConfig, EachRule) {
   for (const Rule& c : kRules) {
