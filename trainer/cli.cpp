@@ -121,7 +121,8 @@ void add_estimate(CLI::App& app, Parsed& parsed) {
 
 void add_data(CLI::App& app, Parsed& parsed) {
   DataBuildCommand& fields = parsed.data_build;
-  const std::string example = "engram data build books/ --tokenizer data/tokenizer_8k.json --output books.h5";
+  const std::string example =
+      "engram data build books/ --tokenizer data/tokenizers/english_8k/tokenizer.json --output books.h5";
   CLI::App* group = add_group(app, {"data", "Token stores: build.", example});
   CLI::App* verb = add_verb(*group, parsed, fields, {"build", "Text files to a token store.", example});
   verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
@@ -148,7 +149,7 @@ void add_data(CLI::App& app, Parsed& parsed) {
 }
 
 void add_bench(CLI::App& app, Parsed& parsed) {
-  const std::string example = "engram bench step configs/bench_d512.yaml --steps 20";
+  const std::string example = "engram bench step configs/bench_512.yaml --steps 20";
   CLI::App* group = add_group(app, {"bench", "Speed of this machine: step.", example});
   CLI::App* verb = add_verb(*group, parsed, parsed.bench_step,
                             {"step", "Rate of training steps against the matrix product's.", example});
