@@ -26,13 +26,13 @@ Batch blank_batch(const RunConfig& config, int64_t num_sequences) {
 }
 
 // Memory that is nowhere: its fetch gave one row.
-MemoryRows dry_memory(Arena& arena, const RunConfig& config, FetchedRows& fetched, DType dtype) {
+MemoryRows dry_memory(Arena& arena, const RunConfig& config, std::optional<FetchedRows>& fetched, DType dtype) {
   const EngramConfig& engram = config.model.engram;
   if (!engram.enabled()) return {};
-  fetched = FetchedRows(arena.take("memory.row", dtype, {1, engram.row_width()}));
+  fetched.emplace(arena.take("memory.row", dtype, {1, engram.row_width()}));
   const int64_t num_rows = config.train.micro_batch * config.data.seq_len * engram.num_columns();
   const Tensor index = arena.take("memory.rows", DType::kInt64, {num_rows});
-  return {.fetched = &fetched,
+  return {.fetched = &*fetched,
           .row_grads = arena.take("memory.row_grad", accumulator(dtype), {1, engram.row_width()}),
           .index = std::vector<Tensor>(engram.layers.size(), index)};
 }
@@ -55,7 +55,7 @@ int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtyp
     arena.take("memory.rows", DType::kInt64, {num_addresses});
     arena.take("memory.compressed", DType::kInt32, {batch.hash_tokens.numel()});
   }
-  FetchedRows fetched;
+  std::optional<FetchedRows> fetched;
   MicroBatch micro_batch = batch.micro_batch(0, config.train.micro_batch);
   micro_batch.memory = dry_memory(arena, config, fetched, dtype);
   Context ctx{
