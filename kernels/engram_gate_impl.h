@@ -67,5 +67,9 @@ template <class T>
 void run(CpuQueue&, const EngramGateForward<T>&);
 template <class T>
 void run(CpuQueue&, const EngramGateBackward<T>&);
+template <class T>
+void run(CudaQueue&, const EngramGateForward<T>&);
+template <class T>
+void run(CudaQueue&, const EngramGateBackward<T>&);
 
 }  // namespace engram

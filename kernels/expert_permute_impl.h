@@ -52,5 +52,14 @@ template <class T>
 void run(CpuQueue&, const UnpermuteForward<T>&);
 template <class T>
 void run(CpuQueue&, const UnpermuteBackward<T>&);
+void run(CudaQueue&, const ExpertPermutePlan&);
+template <class T>
+void run(CudaQueue&, const PermuteForward<T>&);
+template <class T>
+void run(CudaQueue&, const PermuteBackward<T>&);
+template <class T>
+void run(CudaQueue&, const UnpermuteForward<T>&);
+template <class T>
+void run(CudaQueue&, const UnpermuteBackward<T>&);
 
 }  // namespace engram

@@ -21,7 +21,7 @@ void router_forward(Stream& stream, const Tensor& logits, const Tensor& bias, co
   check_tensor("router: bias", bias, logits.dtype, {logits.size(1)});
   check_tensor("router: weight", weight, logits.dtype, {logits.size(0), options.top_k});
   check_tensor("router: load", load, DType::kInt64, {logits.size(1)});
-  dispatch<Cpu<float, double>, Cuda<>>("router", stream, logits.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<float, double>>("router", stream, logits.dtype, [&]<class T>(auto& queue) {
     run(queue, RouterForward<T>{.logits = view<const T, 2>(logits),
                                 .bias = view<const T, 1>(bias),
                                 .scale = static_cast<T>(options.scale),
@@ -36,7 +36,7 @@ void router_backward(Stream& stream, const Tensor& logits, const Tensor& expert,
   check(logits, expert, options);
   check_tensor("router: dweight", dweight, logits.dtype, {logits.size(0), options.top_k});
   check_tensor("router: dlogits", dlogits, logits.dtype, {logits.size(0), logits.size(1)});
-  dispatch<Cpu<float, double>, Cuda<>>("router", stream, logits.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<float, double>>("router", stream, logits.dtype, [&]<class T>(auto& queue) {
     run(queue, RouterBackward<T>{.logits = view<const T, 2>(logits),
                                  .expert = view<const int32_t, 2>(expert),
                                  .dweight = view<const T, 2>(dweight),
@@ -48,7 +48,7 @@ void router_backward(Stream& stream, const Tensor& logits, const Tensor& expert,
 void router_update_bias(Stream& stream, const Tensor& load, double rate, const Tensor& bias) {
   check_tensor("router: load", load, DType::kInt64, {-1});
   check_tensor("router: bias", bias, bias.dtype, {load.size(0)});
-  dispatch<Cpu<float, double>, Cuda<>>("router", stream, bias.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<float, double>>("router", stream, bias.dtype, [&]<class T>(auto& queue) {
     run(queue, RouterUpdateBias<T>{
                    .load = view<const int64_t, 1>(load), .rate = static_cast<T>(rate), .bias = view<T, 1>(bias)});
   });

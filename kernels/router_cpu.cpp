@@ -7,11 +7,9 @@
 namespace engram {
 namespace {
 
-constexpr double kSmall = 1e-20;  // keeps the weights finite where every chosen affinity underflows
-
 template <class T>
 T sum_of_chosen(const T* logits, const int32_t* expert, int64_t top_k) {
-  T sum = T(kSmall);
+  T sum = T(kSmallAffinity);
   for (int64_t i = 0; i < top_k; ++i) sum += fast_sigmoid(logits[expert[i]]);
   return sum;
 }

@@ -5,6 +5,8 @@
 
 namespace engram {
 
+inline constexpr double kSmallAffinity = 1e-20;  // keeps the weights finite where every chosen affinity underflows
+
 template <class T>
 struct RouterForward {
   View<const T, 2> logits;
@@ -37,5 +39,11 @@ template <class T>
 void run(CpuQueue&, const RouterBackward<T>&);
 template <class T>
 void run(CpuQueue&, const RouterUpdateBias<T>&);
+template <class T>
+void run(CudaQueue&, const RouterForward<T>&);
+template <class T>
+void run(CudaQueue&, const RouterBackward<T>&);
+template <class T>
+void run(CudaQueue&, const RouterUpdateBias<T>&);
 
 }  // namespace engram

@@ -9,11 +9,12 @@ void row_segment_sum(Stream& stream, const Tensor& values, const Tensor& index, 
   check_tensor("row_segment_sum: index", index, DType::kInt64, {-1});
   check_tensor("row_segment_sum: values", values, values.dtype, {index.size(0), -1});
   check_tensor("row_segment_sum: sums", sums, accumulator(values.dtype), {-1, values.size(1)});
-  dispatch<Cpu<float, double>, Cuda<>>("row_segment_sum", stream, values.dtype, [&]<class T>(auto& queue) {
-    run(queue, RowSegmentSum<T>{.values = view<const T, 2>(values),
-                                .index = view<const int64_t, 1>(index),
-                                .sums = view<Accumulator<T>, 2>(sums)});
-  });
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+      "row_segment_sum", stream, values.dtype, [&]<class T>(auto& queue) {
+        run(queue, RowSegmentSum<T>{.values = view<const T, 2>(values),
+                                    .index = view<const int64_t, 1>(index),
+                                    .sums = view<Accumulator<T>, 2>(sums)});
+      });
 }
 
 }  // namespace engram

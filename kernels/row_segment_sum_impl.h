@@ -14,5 +14,7 @@ struct RowSegmentSum {
 
 template <class T>
 void run(CpuQueue&, const RowSegmentSum<T>&);
+template <class T>
+void run(CudaQueue&, const RowSegmentSum<T>&);
 
 }  // namespace engram

@@ -38,33 +38,36 @@ RowUpdateAdam<T> arguments(const Tensor& slots, const Tensor& grad, const RowAda
 void row_update_sgd(Stream& stream, const Tensor& slots, const Tensor& grad, double lr, double grad_scale,
                     const Tensor& weight) {
   check(slots, grad, weight);
-  dispatch<Cpu<float, double>, Cuda<>>("row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
-    using Acc = Accumulator<T>;
-    run(queue, RowUpdateSgd<T>{.slots = view<const int64_t, 1>(slots),
-                               .grad = view<const Acc, 2>(grad),
-                               .lr = static_cast<Acc>(lr),
-                               .grad_scale = static_cast<Acc>(grad_scale),
-                               .weight = view<T, 2>(weight)});
-  });
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+      "row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
+        using Acc = Accumulator<T>;
+        run(queue, RowUpdateSgd<T>{.slots = view<const int64_t, 1>(slots),
+                                   .grad = view<const Acc, 2>(grad),
+                                   .lr = static_cast<Acc>(lr),
+                                   .grad_scale = static_cast<Acc>(grad_scale),
+                                   .weight = view<T, 2>(weight)});
+      });
 }
 
 void row_update_adam_lazy(Stream& stream, const Tensor& slots, const Tensor& grad, const RowAdamOptions& options,
                           const Tensor& weight, const RowAdamState& state, const Tensor& count) {
   check(slots, grad, weight, state);
   check_tensor("row_update: count", count, DType::kInt32, {weight.size(0)});
-  dispatch<Cpu<float, double>, Cuda<>>("row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
-    run(queue, RowUpdateAdamLazy<T>{.adam = arguments<T>(slots, grad, options, weight, state),
-                                    .count = view<int32_t, 1>(count)});
-  });
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+      "row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
+        run(queue, RowUpdateAdamLazy<T>{.adam = arguments<T>(slots, grad, options, weight, state),
+                                        .count = view<int32_t, 1>(count)});
+      });
 }
 
 void row_update_adam_dense(Stream& stream, const Tensor& slots, const Tensor& grad, const RowAdamOptions& options,
                            int64_t step, const Tensor& weight, const RowAdamState& state) {
   check(slots, grad, weight, state);
   ENGRAM_CHECK(step >= 1, "row_update: step ", step, "; wanted the number of this update, from 1");
-  dispatch<Cpu<float, double>, Cuda<>>("row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
-    run(queue, RowUpdateAdamDense<T>{.adam = arguments<T>(slots, grad, options, weight, state), .step = step});
-  });
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+      "row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
+        run(queue, RowUpdateAdamDense<T>{.adam = arguments<T>(slots, grad, options, weight, state), .step = step});
+      });
 }
 
 }  // namespace engram

@@ -46,5 +46,11 @@ template <class T>
 void run(CpuQueue&, const RowUpdateAdamLazy<T>&);
 template <class T>
 void run(CpuQueue&, const RowUpdateAdamDense<T>&);
+template <class T>
+void run(CudaQueue&, const RowUpdateSgd<T>&);
+template <class T>
+void run(CudaQueue&, const RowUpdateAdamLazy<T>&);
+template <class T>
+void run(CudaQueue&, const RowUpdateAdamDense<T>&);
 
 }  // namespace engram

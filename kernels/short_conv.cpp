@@ -22,7 +22,7 @@ void short_conv_forward(Stream& stream, const Tensor& v, const Tensor& gain, con
                         const ShortConvOptions& options, const Tensor& y, const Tensor& inv_rms) {
   check(v, gain, weight, starts, options, inv_rms);
   check_tensor("short_conv: y", y, v.dtype, {v.size(0), v.size(1), v.size(2)});
-  dispatch<Cpu<float, double>, Cuda<>>("short_conv", stream, v.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>("short_conv", stream, v.dtype, [&]<class T>(auto& queue) {
     using Acc = Accumulator<T>;
     run(queue, ShortConvForward<T>{.v = view<const T, 3>(v),
                                    .gain = view<const T, 2>(gain),
@@ -43,7 +43,7 @@ void short_conv_backward(Stream& stream, const Tensor& v, const Tensor& gain, co
   check_tensor("short_conv: dv", gradients.dv, v.dtype, {v.size(0), v.size(1), v.size(2)});
   check_tensor("short_conv: dgain", gradients.dgain, accumulator(v.dtype), {gain.size(0), gain.size(1)});
   check_tensor("short_conv: dweight", gradients.dweight, accumulator(v.dtype), {weight.size(0), weight.size(1)});
-  dispatch<Cpu<float, double>, Cuda<>>("short_conv", stream, v.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>("short_conv", stream, v.dtype, [&]<class T>(auto& queue) {
     using Acc = Accumulator<T>;
     run(queue, ShortConvBackward<T>{.v = view<const T, 3>(v),
                                     .gain = view<const T, 2>(gain),

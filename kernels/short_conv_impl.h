@@ -35,5 +35,9 @@ template <class T>
 void run(CpuQueue&, const ShortConvForward<T>&);
 template <class T>
 void run(CpuQueue&, const ShortConvBackward<T>&);
+template <class T>
+void run(CudaQueue&, const ShortConvForward<T>&);
+template <class T>
+void run(CudaQueue&, const ShortConvBackward<T>&);
 
 }  // namespace engram

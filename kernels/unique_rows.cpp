@@ -10,7 +10,7 @@ void unique_rows(Stream& stream, const Tensor& keys, const Tensor& unique, const
   check_tensor("unique_rows: unique", unique, DType::kInt64, {keys.size(0)});
   check_tensor("unique_rows: inverse", inverse, DType::kInt64, {keys.size(0)});
   check_tensor("unique_rows: count", count, DType::kInt64, {1});
-  dispatch<Cpu<int64_t>, Cuda<>>("unique_rows", stream, keys.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<int64_t>, Cuda<int64_t>>("unique_rows", stream, keys.dtype, [&]<class T>(auto& queue) {
     run(queue, UniqueRows{.keys = view<const T, 1>(keys),
                           .unique = view<T, 1>(unique),
                           .inverse = view<T, 1>(inverse),

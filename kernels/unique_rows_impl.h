@@ -13,5 +13,6 @@ struct UniqueRows {
 };
 
 void run(CpuQueue&, const UniqueRows&);
+void run(CudaQueue&, const UniqueRows&);
 
 }  // namespace engram

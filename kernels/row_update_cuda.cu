@@ -1,0 +1,114 @@
+#include <limits>
+
+#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/stream_memory.cuh"
+#include "kernels/row_update_impl.h"
+
+namespace engram {
+namespace {
+
+// Factors that take the bias out of both moments after `step` updates of a row.
+template <class T>
+struct Unbias {
+  Accumulator<T> m, v;
+};
+
+template <class T>
+__host__ __device__ Unbias<T> unbias_of(const RowUpdateAdam<T>& a, int64_t step) {
+  using Acc = Accumulator<T>;
+  return {Acc(1 / (1 - pow(a.beta1, double(step)))), Acc(1 / (1 - pow(a.beta2, double(step))))};
+}
+
+// Adam's step of one row by one warp; grad == nullptr stands for a gradient of 0.
+template <class T>
+__device__ void update_row(const RowUpdateAdam<T>& a, int64_t slot, const Accumulator<T>* grad, Unbias<T> unbias) {
+  using Acc = Accumulator<T>;
+  const Acc lr = Acc(a.lr), eps = Acc(a.eps), scale = Acc(a.grad_scale);
+  const Acc keep_m = Acc(a.beta1), take_m = Acc(1 - a.beta1), keep_v = Acc(a.beta2), take_v = Acc(1 - a.beta2);
+  T* weight = a.weight.row(slot);
+  Acc *m = a.m.row(slot), *v = a.v.row(slot);
+  for (int64_t c = threadIdx.x; c < a.weight.size(1); c += kWarpSize) {
+    const Acc g = grad == nullptr ? Acc(0) : grad[c] * scale;
+    m[c] = keep_m * m[c] + take_m * g;
+    v[c] = keep_v * v[c] + take_v * (g * g);
+    weight[c] = T(Acc(weight[c]) - lr * (m[c] * unbias.m) / (sqrt(v[c] * unbias.v) + eps));
+  }
+}
+
+// One warp a touched row, here and below.
+template <class T>
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) sgd_kernel(RowUpdateSgd<T> a) {
+  using Acc = Accumulator<T>;
+  const int64_t i = warp_row();
+  if (i >= a.slots.size(0)) return;
+  const Acc* grad = a.grad.row(i);
+  T* weight = a.weight.row(a.slots(i));
+  for (int64_t c = threadIdx.x; c < a.weight.size(1); c += kWarpSize) {
+    weight[c] = T(Acc(weight[c]) - a.lr * (grad[c] * a.grad_scale));
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) lazy_kernel(RowUpdateAdamLazy<T> a) {
+  const int64_t i = warp_row();
+  if (i >= a.adam.slots.size(0)) return;
+  const int64_t slot = a.adam.slots(i);
+  const int32_t before = a.count(slot);
+  const int32_t count = before < std::numeric_limits<int32_t>::max() ? before + 1 : before;
+  __syncwarp();  // every lane has read the count
+  if (threadIdx.x == 0) a.count(slot) = count;
+  update_row(a.adam, slot, a.adam.grad.row(i), unbias_of(a.adam, count));
+}
+
+template <class T>
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
+    touched_kernel(RowUpdateAdam<T> a, Unbias<T> unbias, uint8_t* touched) {
+  const int64_t i = warp_row();
+  if (i >= a.slots.size(0)) return;
+  const int64_t slot = a.slots(i);
+  if (threadIdx.x == 0) touched[slot] = 1;
+  update_row(a, slot, a.grad.row(i), unbias);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
+    untouched_kernel(RowUpdateAdam<T> a, Unbias<T> unbias, const uint8_t* touched) {
+  const int64_t slot = warp_row();
+  if (slot >= a.weight.size(0) || touched[slot] != 0) return;
+  update_row(a, slot, static_cast<const Accumulator<T>*>(nullptr), unbias);
+}
+
+}  // namespace
+
+template <class T>
+void run(CudaQueue& queue, const RowUpdateSgd<T>& a) {
+  launch_rows(queue, sgd_kernel<T>, a.slots.size(0), a);
+}
+
+template <class T>
+void run(CudaQueue& queue, const RowUpdateAdamLazy<T>& a) {
+  launch_rows(queue, lazy_kernel<T>, a.adam.slots.size(0), a);
+}
+
+template <class T>
+void run(CudaQueue& queue, const RowUpdateAdamDense<T>& a) {
+  const int64_t num_slots = a.adam.weight.size(0);
+  if (num_slots == 0) return;
+  const Unbias<T> unbias = unbias_of(a.adam, a.step);
+  const StreamMemory<uint8_t> touched(queue, num_slots);
+  ENGRAM_CUDA_CHECK(cudaMemsetAsync(touched.data(), 0, static_cast<size_t>(num_slots), queue.handle));
+  launch_rows(queue, touched_kernel<T>, a.adam.slots.size(0), a.adam, unbias, touched.data());
+  launch_rows(queue, untouched_kernel<T>, num_slots, a.adam, unbias, touched.data());
+}
+
+template void run(CudaQueue&, const RowUpdateSgd<bfloat16>&);
+template void run(CudaQueue&, const RowUpdateSgd<float>&);
+template void run(CudaQueue&, const RowUpdateSgd<double>&);
+template void run(CudaQueue&, const RowUpdateAdamLazy<bfloat16>&);
+template void run(CudaQueue&, const RowUpdateAdamLazy<float>&);
+template void run(CudaQueue&, const RowUpdateAdamLazy<double>&);
+template void run(CudaQueue&, const RowUpdateAdamDense<bfloat16>&);
+template void run(CudaQueue&, const RowUpdateAdamDense<float>&);
+template void run(CudaQueue&, const RowUpdateAdamDense<double>&);
+
+}  // namespace engram
