@@ -24,7 +24,7 @@ void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tenso
 void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                        const Tensor& lse) {
   check_inputs(q, k, v, out, lse);
-  dispatch<Cpu<float, double>, Cuda<>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
     run(queue, AttentionForward<T>{.q = view<const T, 4>(q),
                                    .k = view<const T, 4>(k),
                                    .v = view<const T, 4>(v),
@@ -41,7 +41,7 @@ void attention_backward(Stream& stream, const Tensor& q, const Tensor& k, const 
   check_tensor("attention: dq", dq, q.dtype, {batch, seq, heads, dim});
   check_tensor("attention: dk", dk, q.dtype, {batch, seq, kv_heads, dim});
   check_tensor("attention: dv", dv, q.dtype, {batch, seq, kv_heads, dim});
-  dispatch<Cpu<float, double>, Cuda<>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
     run(queue, AttentionBackward<T>{.q = view<const T, 4>(q),
                                     .k = view<const T, 4>(k),
                                     .v = view<const T, 4>(v),

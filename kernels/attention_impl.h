@@ -31,5 +31,9 @@ template <class T>
 void run(CpuQueue&, const AttentionForward<T>&);
 template <class T>
 void run(CpuQueue&, const AttentionBackward<T>&);
+template <class T>
+void run(CudaQueue&, const AttentionForward<T>&);
+template <class T>
+void run(CudaQueue&, const AttentionBackward<T>&);
 
 }  // namespace engram
