@@ -19,7 +19,7 @@ void check(const Tensor& x, const Tensor& weight, DType weight_dtype, const Tens
 void expert_matmul_forward(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& offsets,
                            const Tensor& y) {
   check(x, weight, x.dtype, offsets, y);
-  dispatch<Cpu<float, double>, Cuda<>>("expert_matmul", stream, x.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("expert_matmul", stream, x.dtype, [&]<class T>(auto& queue) {
     run(queue, ExpertMatmulForward<T>{.x = view<const T, 2>(x),
                                       .weight = view<const T, 3>(weight),
                                       .offsets = view<const int64_t, 1>(offsets),
@@ -30,7 +30,7 @@ void expert_matmul_forward(Stream& stream, const Tensor& x, const Tensor& weight
 void expert_matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& weight, const Tensor& offsets,
                                   const Tensor& dx) {
   check(dx, weight, dx.dtype, offsets, dy);
-  dispatch<Cpu<float, double>, Cuda<>>("expert_matmul", stream, dx.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("expert_matmul", stream, dx.dtype, [&]<class T>(auto& queue) {
     run(queue, ExpertMatmulBackwardInput<T>{.dy = view<const T, 2>(dy),
                                             .weight = view<const T, 3>(weight),
                                             .offsets = view<const int64_t, 1>(offsets),
@@ -41,7 +41,7 @@ void expert_matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor
 void expert_matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& offsets,
                                    const Tensor& dweight) {
   check(x, dweight, accumulator(x.dtype), offsets, dy);
-  dispatch<Cpu<float, double>, Cuda<>>("expert_matmul", stream, x.dtype, [&]<class T>(auto& queue) {
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("expert_matmul", stream, x.dtype, [&]<class T>(auto& queue) {
     run(queue, ExpertMatmulBackwardWeight<T>{.dy = view<const T, 2>(dy),
                                              .x = view<const T, 2>(x),
                                              .offsets = view<const int64_t, 1>(offsets),

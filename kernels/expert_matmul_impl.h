@@ -35,5 +35,11 @@ template <class T>
 void run(CpuQueue&, const ExpertMatmulBackwardInput<T>&);
 template <class T>
 void run(CpuQueue&, const ExpertMatmulBackwardWeight<T>&);
+template <class T>
+void run(CudaQueue&, const ExpertMatmulForward<T>&);
+template <class T>
+void run(CudaQueue&, const ExpertMatmulBackwardInput<T>&);
+template <class T>
+void run(CudaQueue&, const ExpertMatmulBackwardWeight<T>&);
 
 }  // namespace engram
