@@ -5,8 +5,6 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kConvTaps = 4;
-
 int64_t attention_parameters(const ModelConfig& c) {
   const AttentionConfig& a = c.attention;
   if (a.kind == AttentionKind::kGqa) return 2 * c.hidden * a.head_dim * (a.num_heads + a.num_kv_heads);
@@ -41,7 +39,7 @@ void count_engram(const ModelConfig& c, ParameterCount& count) {
   for (const int64_t rows : table_rows(c)) count.engram_tables += rows * c.engram.row_width();
   count.engram_projections = num_modules * (streams + 1) * c.hidden * c.engram.memory_dim;
   count.norms += num_modules * streams * c.hidden * (c.engram.conv ? 3 : 2);
-  if (c.engram.conv) count.engram_conv = num_modules * streams * c.hidden * kConvTaps;
+  if (c.engram.conv) count.engram_conv = num_modules * streams * c.hidden * kEngramConvTaps;
 }
 
 }  // namespace

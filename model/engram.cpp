@@ -11,8 +11,6 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kTaps = 4;
-
 ShortConvOptions conv_options(const EngramConfig& config) {
   return {.dilation = config.max_order(), .eps = config.conv_eps};
 }
@@ -39,7 +37,8 @@ Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig
   if (config_.conv) {
     conv_.emplace(ShortConv{
         .gain = store.add(name + ".conv_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0),
-        .weight = store.add(name + ".conv.weight", ParameterKind::kConv, {num_streams_ * hidden_, kTaps}, 0.0)});
+        .weight =
+            store.add(name + ".conv.weight", ParameterKind::kConv, {num_streams_ * hidden_, kEngramConvTaps}, 0.0)});
   }
 }
 

@@ -31,7 +31,7 @@ class Engram {
  private:
   struct ShortConv {
     Parameter& gain;    // [M, hidden]
-    Parameter& weight;  // [M hidden, kTaps]
+    Parameter& weight;  // [M hidden, kEngramConvTaps]
   };
   Tensor gather(Context& ctx, const MicroBatch& batch) const;
   Tensor convolve(Context& ctx, const MicroBatch& batch, Saved& saved) const;

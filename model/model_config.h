@@ -51,6 +51,8 @@ struct MoeConfig {
 };
 ConfigProblems validate(const MoeConfig& config);
 
+inline constexpr int64_t kEngramConvTaps = 4;  // length of the short convolution
+
 // Hashed n-gram memory. `layers` empty = off.
 struct EngramConfig {
   std::vector<int64_t> layers;         // strictly ascending

@@ -20,12 +20,24 @@ Tensor slice(const Tensor& flat, int64_t offset, const std::vector<int64_t>& sha
   return {static_cast<char*>(flat.data) + offset * size_of(flat.dtype), flat.dtype, shape};
 }
 
+// FNV-1a of a name: what the initial values of a parameter are keyed by, so that parameters which two models share
+// start equal whatever else the models hold.
+uint32_t key_of(const std::string& name) {
+  uint32_t hash = 2166136261u;
+  for (const char letter : name) hash = (hash ^ static_cast<unsigned char>(letter)) * 16777619u;
+  return hash;
+}
+
 }  // namespace
 
 int64_t Parameter::numel() const { return product(shape); }
 
 void ParameterStore::check_new(const std::string& name) const {
-  for (const Parameter& parameter : parameters_) ENGRAM_CHECK(parameter.name != name, "two parameters named ", name);
+  for (const Parameter& parameter : parameters_) {
+    ENGRAM_CHECK(parameter.name != name, "two parameters named ", name);
+    ENGRAM_CHECK(key_of(parameter.name) != key_of(name), "parameters ", name, " and ", parameter.name,
+                 " would have the same initial values; rename one");
+  }
   for (const StateArray& state : states_) ENGRAM_CHECK(state.name != name, "two state arrays named ", name);
 }
 
@@ -83,12 +95,11 @@ void ParameterStore::allocate(Stream& stream, const OwnershipMap& map) {
 }
 
 void ParameterStore::initialize(Stream& stream, uint64_t seed) {
-  uint32_t number = 0;
   for (const Parameter& parameter : parameters_) {
     fill_normal(stream, parameter.value,
                 {.seed = seed,
                  .domain = RandomDomain::kDenseInit,
-                 .tensor = number++,
+                 .tensor = key_of(parameter.name),
                  .first_index = 0,
                  .mean = parameter.init_mean,
                  .deviation = parameter.init_deviation});

@@ -48,7 +48,8 @@ class ParameterStore {
   std::vector<int64_t> numels() const;
   // Takes memory for everything registered, zeroed, with the parameters where the map says. None on a dry stream.
   void allocate(Stream& stream, const OwnershipMap& map);
-  // Values from counter-based normals keyed by (seed, parameter number, element): the same on any number of ranks.
+  // Values from counter-based normals keyed by (seed, name, element): the same on any number of ranks, and for
+  // the parameters that two models have in common.
   void initialize(Stream& stream, uint64_t seed);
 
   DType dtype() const { return dtype_; }

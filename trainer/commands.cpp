@@ -126,7 +126,8 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
            {.num_tokens = command.tokens,
             .temperature = command.temperature,
             .top_p = command.top_p,
-            .seed = static_cast<uint64_t>(command.seed)},
+            .seed = static_cast<uint64_t>(command.seed),
+            .num_ids = tokenizer.tokenizer.vocabulary_size()},
            tokenizer.tokenizer.end_of_text().value_or(-1), emit);
   if (world.rank() == 0) std::cout << std::endl;
 }

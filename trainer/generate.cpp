@@ -82,7 +82,9 @@ void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptio
   for (int64_t i = 0; i < options.num_tokens; ++i) {
     const Random128 random =
         philox(options.seed, static_cast<uint64_t>(i), uint64_t{static_cast<uint32_t>(RandomDomain::kSampling)} << 32);
-    const int32_t token = sample_token(next_logits(replica, prompt), options, double{uniform(random.word[0])});
+    std::vector<float> logits = next_logits(replica, prompt);
+    if (options.num_ids > 0) logits.resize(static_cast<size_t>(options.num_ids));
+    const int32_t token = sample_token(logits, options, double{uniform(random.word[0])});
     if (token == end_of_text) return;
     emit(token);
     prompt.push_back(token);

@@ -12,6 +12,7 @@ struct SamplingOptions {
   double temperature = 0.8;  // 0 = the most likely token
   double top_p = 0.95;       // only the likeliest tokens whose probabilities add up to this
   uint64_t seed = 0;
+  int64_t num_ids = 0;  // tokens from here on are never drawn; 0 = the whole vocabulary of the model
 };
 
 // Continues `prompt` token by token, and calls `emit` for each; ends early at end_of_text. The model sees the last
