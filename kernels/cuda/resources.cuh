@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 
 #include <array>
+#include <limits>
 #include <map>
 
 #include "kernels/core/buffer.h"
@@ -25,6 +26,7 @@ struct CudaResources {
   CudaResources() : workspace(Device::kCuda, kWorkspaceBytes) {
     ENGRAM_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     ENGRAM_CUBLAS_CHECK(cublasLtCreate(&cublas));
+    keep_freed_memory();
   }
   ~CudaResources() {
     cublasLtDestroy(cublas);
@@ -39,6 +41,17 @@ struct CudaResources {
   Buffer workspace;
   // Chosen algorithms by everything that the choice depends on; filled by matmul.
   std::map<std::array<int64_t, 10>, cublasLtMatmulAlgo_t> matmul_algorithms;
+
+ private:
+  // Otherwise every wait for the stream gives what ops took from it (StreamMemory) back to the driver.
+  static void keep_freed_memory() {
+    int device = 0;
+    ENGRAM_CUDA_CHECK(cudaGetDevice(&device));
+    cudaMemPool_t pool = nullptr;
+    ENGRAM_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, device));
+    uint64_t threshold = std::numeric_limits<uint64_t>::max();
+    ENGRAM_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold));
+  }
 };
 
 // `count` elements of the queue's workspace past its first `used` bytes, which then include them. Throws Error where
