@@ -64,6 +64,7 @@ TEST(TrainStep, EveryTableOptimizerLearnsTheSameOnAnyNumberOfRanks) {
     RunConfig config = tiny_run();
     config.optimizer.table.kind = kind;
     config.optimizer.clip.scope = ClipScope::kSeparate;
+    config.model.engram.conv = true;
     const Outcome one = train(config, 1, DType::kFloat64, 20);
     expect_losses_near(train(config, 4, DType::kFloat64, 20), one, 1e-9);
   }

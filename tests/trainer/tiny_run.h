@@ -25,7 +25,6 @@ inline RunConfig tiny_run() {
   c.model.engram.heads = 2;
   c.model.engram.memory_dim = 12;
   c.model.engram.rows_per_head = {300};
-  c.model.engram.conv = true;
   c.data.seq_len = 12;
   c.train.steps = 50;
   c.train.global_batch = 4;
