@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "kernels/attention_impl.h"
+#include "kernels/cuda/attention_mma.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -8,19 +9,6 @@
 
 namespace engram {
 namespace {
-
-// Which tile of which head of which sequence a block works on, from its number.
-struct Place {
-  int64_t begin;  // first position of the tile
-  int64_t head;
-  int64_t batch;
-};
-
-template <class Shape>
-__device__ Place place_of(int64_t seq, int64_t heads) {
-  const int64_t num_tiles = (seq + Shape::kTile - 1) / Shape::kTile, head = blockIdx.x / num_tiles;
-  return {blockIdx.x % num_tiles * Shape::kTile, head % heads, head / heads};
-}
 
 // Turns scores into weights exp(score - largest), where `largest`, the `total` of the weights and the `sums` weighted
 // by them cover all keys so far and are scaled anew where a larger score comes.
@@ -195,17 +183,6 @@ __global__ void __launch_bounds__(kTileThreads) dkv_kernel(AttentionBackward<T> 
   store_tile<Shape>(dv, place.begin, head_of(a.dv, place.batch, place.head));
 }
 
-// One block for each tile of x's positions, each head and each sequence.
-template <class Shape, class T, class... Args>
-void launch_tiles(CudaQueue& queue, const View<T, 4>& x, int num_floats, void (*kernel)(Args...), const Args&... args) {
-  const int64_t num_blocks = x.size(0) * x.size(2) * blocks_for(x.size(1), Shape::kTile);
-  if (num_blocks == 0) return;
-  const auto num_bytes = static_cast<int>(num_floats * sizeof(float));
-  ENGRAM_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
-  kernel<<<blocks_for(num_blocks, 1), kTileThreads, num_bytes, queue.handle>>>(args...);
-  ENGRAM_CUDA_CHECK(cudaGetLastError());
-}
-
 // Calls body(shape) with a shape whose tiles hold `dim` channels and fit the shared memory of a block.
 template <class Body>
 void with_shape(int64_t dim, Body&& body) {
@@ -219,8 +196,10 @@ void with_shape(int64_t dim, Body&& body) {
 
 template <class T>
 void run(CudaQueue& queue, const AttentionForward<T>& a) {
+  if (forward_on_tensor_cores(queue, a)) return;
   with_shape(a.q.size(3), [&]<class Shape>(Shape) {
-    launch_tiles<Shape>(queue, a.q, 2 * Shape::kTileFloats + Shape::kScoreFloats, forward_kernel<T, Shape>, a);
+    constexpr int kBytes = (2 * Shape::kTileFloats + Shape::kScoreFloats) * sizeof(float);
+    launch_tiles<Shape>(queue, a.q, kBytes, forward_kernel<T, Shape>, a);
   });
 }
 
@@ -233,10 +212,12 @@ void run(CudaQueue& queue, const AttentionBackward<T>& a) {
     delta_kernel<T><<<blocks_for(delta.numel(), kRowsPerBlock), threads, 0, queue.handle>>>(a, delta);
     ENGRAM_CUDA_CHECK(cudaGetLastError());
   }
+  if (backward_on_tensor_cores(queue, a, delta)) return;
   with_shape(a.q.size(3), [&]<class Shape>(Shape) {
-    constexpr int kTiles = 4 * Shape::kTileFloats;
-    launch_tiles<Shape>(queue, a.q, kTiles + Shape::kScoreFloats, dq_kernel<T, Shape>, a, delta);
-    launch_tiles<Shape>(queue, a.k, kTiles + 2 * Shape::kScoreFloats, dkv_kernel<T, Shape>, a, delta);
+    constexpr int kTileBytes = 4 * Shape::kTileFloats * sizeof(float),
+                  kScoreBytes = Shape::kScoreFloats * sizeof(float);
+    launch_tiles<Shape>(queue, a.q, kTileBytes + kScoreBytes, dq_kernel<T, Shape>, a, delta);
+    launch_tiles<Shape>(queue, a.k, kTileBytes + 2 * kScoreBytes, dkv_kernel<T, Shape>, a, delta);
   });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/core/view.h"
+#include "kernels/cuda/launch.cuh"
 
 // Tiles of queries and keys in shared memory, as floats, and the two products that attention needs of them.
 namespace engram {
@@ -16,7 +17,7 @@ __device__ inline int thread_column() { return static_cast<int>(threadIdx.x) % k
 // lies in different banks.
 template <int kPositions, int kChannels>
 struct TileShape {
-  static constexpr int kTile = kPositions, kDim = kChannels;
+  static constexpr int kTile = kPositions, kDim = kChannels, kThreads = kTileThreads;
   static constexpr int kRows = kTile / kSide, kColumns = kDim / kSide;
   static constexpr int kStride = kDim + 1, kScoreStride = kTile + 1;
   static constexpr int kTileFloats = kTile * kStride, kScoreFloats = kTile * kScoreStride;
@@ -38,6 +39,19 @@ template <class T>
 __device__ HeadView<T> head_of(const View<T, 4>& x, int64_t batch, int64_t head) {
   const int64_t dim = x.size(3), stride = x.size(2) * dim;
   return {x.data + batch * x.size(1) * stride + head * dim, stride, x.size(1), dim};
+}
+
+// Which tile of which head of which sequence a block works on, from its number.
+struct Place {
+  int64_t begin;  // first position of the tile
+  int64_t head;
+  int64_t batch;
+};
+
+template <class Shape>
+__device__ Place place_of(int64_t seq, int64_t heads) {
+  const int64_t num_tiles = (seq + Shape::kTile - 1) / Shape::kTile, head = blockIdx.x / num_tiles;
+  return {blockIdx.x % num_tiles * Shape::kTile, head % heads, head / heads};
 }
 
 // Positions [begin, begin + kTile) of a head; 0 past its end and past its channels.
@@ -122,6 +136,16 @@ __device__ inline float row_max(float value) {
   for (int offset = kSide / 2; offset > 0; offset /= 2)
     value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, offset));
   return value;
+}
+
+// One block for each tile of x's positions, each head and each sequence, with this much shared memory.
+template <class Shape, class T, class... Args>
+void launch_tiles(CudaQueue& queue, const View<T, 4>& x, int num_bytes, void (*kernel)(Args...), const Args&... args) {
+  const int64_t num_blocks = x.size(0) * x.size(2) * blocks_for(x.size(1), Shape::kTile);
+  if (num_blocks == 0) return;
+  ENGRAM_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
+  kernel<<<blocks_for(num_blocks, 1), Shape::kThreads, num_bytes, queue.handle>>>(args...);
+  ENGRAM_CUDA_CHECK(cudaGetLastError());
 }
 
 }  // namespace engram
