@@ -48,7 +48,7 @@ void run(CudaQueue& queue, const RowSegmentSum<T>& a) {
   const StreamMemory<int64_t> row(queue, count), position(queue, count);
   sort_with_positions(queue, a.index.data, count, row.data(), position.data());
   const dim3 blocks(blocks_for(count, kRowsPerBlock), blocks_for(a.values.size(1), kWarpSize));
-  sum_kernel<<<blocks, dim3(kWarpSize, kRowsPerBlock), 0, queue.handle>>>(a, Segments{row.data(), position.data()});
+  sum_kernel<T><<<blocks, dim3(kWarpSize, kRowsPerBlock), 0, queue.handle>>>(a, Segments{row.data(), position.data()});
   ENGRAM_CUDA_CHECK(cudaGetLastError());
 }
 
