@@ -32,7 +32,8 @@ struct EmbeddingGpuTest : test::GpuFixture {
     const Tensor dtable = upload(table, wide), want_dtable = rounded(table, wide);
     embedding_backward(stream, device_tokens, upload(dy, dtype), dtable);
     embedding_backward(cpu, tokens, rounded(dy, dtype), want_dtable);
-    EXPECT_LT(relative_error(download(dtable), want_dtable), bound(wide));
+    // Thousands of gradients are added to one row, one after the other.
+    EXPECT_LT(relative_error(download(dtable), want_dtable), 10 * bound(wide));
   }
 };
 
