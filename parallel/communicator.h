@@ -37,10 +37,10 @@ class [[nodiscard]] Pending {
 // The ranks of one group and their collectives.
 //
 // Every rank of a group issues the same calls in the same order, and waits for them in one order that is the same on
-// all ranks; ranks that share several groups keep both orders over all of them. Both sides of a call are checked: where collective, dtype, size, root
-// or counts disagree, every rank throws an Error of the same text; where the arguments of one rank contradict each
-// other, that rank throws Error and the others PeerFailed. Whether issue or wait() throws depends on the back end. No
-// data has moved then, and the group can still be used.
+// all ranks; ranks that share several groups keep both orders over all of them. Both sides of a call are checked:
+// where collective, dtype, size, root or counts disagree, every rank throws an Error of the same text; where the
+// arguments of one rank contradict each other, that rank throws Error and the others PeerFailed. Whether issue or
+// wait() throws depends on the back end. No data has moved then, and the group can still be used.
 //
 // A rank that throws anything else ends the others with PeerFailed (threads), or its main() ends them (MpiSession).
 //
