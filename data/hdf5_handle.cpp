@@ -31,6 +31,8 @@ herr_t append_message(unsigned, const H5E_error2_t* error, void* text) {
 }  // namespace
 
 Session::Session() : lock_(library_mutex()) {
+  // Handles close everything. At exit the library would try again where that failed (a full disk), and crash.
+  [[maybe_unused]] static const herr_t no_exit_handler = H5dont_atexit();
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   H5PLset_loading_state(0);  // no filter plug-ins out of a file's wishes
 }
