@@ -40,6 +40,7 @@ data:
   validation: {directory}/validation.h5
   tokenizer: {tokenizer}
   seq_len: 16
+optimizer: {{dense: {{lr: 1e-2}}}}
 train: {{steps: 6, global_batch: 8, micro_batch: 2, eval_samples: 8}}
 """
 
