@@ -50,8 +50,8 @@ if [ -z "$quick" ]; then
   announce "tests under AddressSanitizer and UndefinedBehaviorSanitizer"
   build asan
   ctest --preset asan --no-tests=error -j "$ENGRAM_JOBS"
-  announce "tests of parallel code under ThreadSanitizer"
-  build tsan parallel_tests
+  announce "tests whose ranks are threads under ThreadSanitizer"
+  build tsan parallel_tests trainer_tests
   ctest --preset tsan --no-tests=error -j "$ENGRAM_JOBS"
 fi
 
