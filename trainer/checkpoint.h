@@ -19,11 +19,11 @@ namespace engram {
 //   state/NAME                 router biases, in the file of rank 0
 //   table/T/{weight, ...}      rows of table T; table/T/{first_rows, num_rows} say which runs of rows they are
 //
-// All functions are collective and throw the same kind of Error on every rank.
+// Saving and loading are collective and throw on every rank where one fails.
 
 // Writes checkpoint `step-N` of the replica's current step under `directory`: every rank its file, synced,
 // then the manifest, then the directory's name; then removes all but the newest `keep`. A failure before the
-// last rename leaves the earlier checkpoints as they were.
+// last rename leaves the checkpoints of other steps as they were.
 void save_checkpoint(Replica& replica, const RunIdentity& identity, const std::string& directory);
 
 // Path of the newest complete checkpoint under `directory`, if there is one.

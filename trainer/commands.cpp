@@ -114,14 +114,16 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
   load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
   std::string pending = command.prompt;
-  const auto emit = [&](int32_t token) {
-    if (world.rank() != 0) return;
-    if (token >= 0) pending += tokenizer.tokenizer.bytes(token);
+  const auto print_pending = [&] {
     const size_t length = whole_characters(pending);
-    std::cout << pending.substr(0, length) << std::flush;
+    if (world.rank() == 0) std::cout << pending.substr(0, length) << std::flush;
     pending.erase(0, length);
   };
-  emit(-1);  // the prompt itself
+  const auto emit = [&](int32_t token) {
+    pending += tokenizer.tokenizer.bytes(token);
+    print_pending();
+  };
+  print_pending();
   generate(replica, tokenizer.tokenizer.encode(command.prompt),
            {.num_tokens = command.tokens,
             .temperature = command.temperature,

@@ -18,6 +18,9 @@ struct Replica {
   // and the number of ranks do not allow.
   Replica(const RunConfig& run_config, Communicator& communicator, const VocabularyMap& vocabulary, DType dtype);
 
+  Replica(const Replica&) = delete;  // its parts refer to one another
+  Replica& operator=(const Replica&) = delete;
+
   RunConfig config;
   Communicator& world;
   Mesh mesh;

@@ -207,7 +207,7 @@ template <class Visitor>
 void visit_fields(CheckpointConfig& c, Visitor&& field) {
   field("every", c.every, Range{0, 1e12}, "steps between checkpoints; 0 = only at the end");
   field("keep", c.keep, Range{1, 1e6}, "newest checkpoints that are kept");
-  field("resume", c.resume, "go on from the newest good checkpoint of the run, if there is one");
+  field("resume", c.resume, "go on from the newest complete checkpoint of the run, if there is one");
 }
 
 template <class Visitor>

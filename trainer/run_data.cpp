@@ -6,7 +6,7 @@ RunTokenizer load_tokenizer(const RunConfig& config) {
   BpeTokenizer tokenizer = BpeTokenizer::load(config.data.tokenizer);
   ENGRAM_CHECK(tokenizer.vocabulary_size() <= config.model.vocab_size, config.data.tokenizer, ": has ",
                tokenizer.vocabulary_size(), " ids, model.vocab_size is ", config.model.vocab_size,
-               "; set model.vocab_size to ", tokenizer.vocabulary_size());
+               "; set model.vocab_size to at least ", tokenizer.vocabulary_size());
   CompressedVocabulary vocabulary(tokenizer);
   return {.tokenizer = std::move(tokenizer), .vocabulary = std::move(vocabulary)};
 }

@@ -10,8 +10,7 @@ namespace engram {
 //
 //   t <= W     t / W, so 1/W at t = 1
 //   cosine     1 for flat_steps after the warm-up; then min + (1 - min) (1 + cos(pi p)) / 2, where p grows linearly
-//   from
-//              0 to 1 at T - tail_steps; min from there on
+//              from 0 to 1 at T - tail_steps; min from there on
 //   wsd        1 until T - decay_steps; then, with p growing from 0 to 1 at T, 1 - (1 - min) p  (linear)  or
 //              min + (1 - min) (1 - sqrt(p))  (sqrt)
 //   step       1 until 80 % of T, 0.316 until 90 %, then 0.1 (boundaries included, compared in integers)

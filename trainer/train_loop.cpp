@@ -173,8 +173,8 @@ void run_train(Communicator& world, const TrainCommand& command) {
     std::cout << print_config(config, /*mark_changes=*/true) << "\n"
               << estimate_text(config, world.size()) << std::endl;
   }
-  if (command.dry_run) return;
-  TrainRun(world, config).run();
+  TrainRun run(world, config);  // opens the tokenizer and the stores, and takes all memory
+  if (!command.dry_run) run.run();
 }
 
 }  // namespace engram
