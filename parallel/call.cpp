@@ -36,6 +36,11 @@ void check_part(Collective collective, int num_ranks, int rank, const Tensor& pa
                rank);
 }
 
+void check_summable(Collective collective, DType dtype) {
+  const bool summable = dtype != DType::kBFloat16 && dtype != DType::kUInt8;
+  ENGRAM_CHECK(summable, name_of(collective), ": no sum of ", name_of(dtype), " on the host");
+}
+
 int64_t row_bytes_of(const Tensor& tensor) {
   int64_t count = size_of(tensor.dtype);
   for (int axis = 1; axis < tensor.rank; ++axis) count *= tensor.size(axis);
@@ -75,6 +80,8 @@ const char* name_of(Collective collective) {
       return "all_gather";
     case Collective::kReduceScatterSum:
       return "reduce_scatter_sum";
+    case Collective::kAllReduceSum:
+      return "all_reduce_sum";
     case Collective::kAllToAllRows:
       return "all_to_all_rows";
   }
@@ -107,9 +114,14 @@ Call reduce_scatter_sum_call(int num_ranks, int rank, const Tensor& all, const T
                           .num_elements = mine.numel()};
   return make_call(header, [&] {
     check_part(header.collective, num_ranks, rank, mine, all);
-    const bool summable = mine.dtype != DType::kBFloat16 && mine.dtype != DType::kUInt8;
-    ENGRAM_CHECK(summable, "reduce_scatter_sum: no sum of ", name_of(mine.dtype), " on the host");
+    check_summable(header.collective, mine.dtype);
   });
+}
+
+Call all_reduce_sum_call(const Tensor& data) {
+  const CallHeader header{
+      .collective = Collective::kAllReduceSum, .dtype = static_cast<int64_t>(data.dtype), .num_elements = data.numel()};
+  return make_call(header, [&] { check_summable(header.collective, data.dtype); });
 }
 
 Call all_to_all_rows_call(int num_ranks, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,

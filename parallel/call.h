@@ -12,7 +12,15 @@
 // What every back end checks about a collective call, on both sides. Part of the communicators, not for their users.
 namespace engram {
 
-enum class Collective : int64_t { kSplit, kBarrier, kBroadcast, kAllGather, kReduceScatterSum, kAllToAllRows };
+enum class Collective : int64_t {
+  kSplit,
+  kBarrier,
+  kBroadcast,
+  kAllGather,
+  kReduceScatterSum,
+  kAllReduceSum,
+  kAllToAllRows
+};
 
 const char* name_of(Collective collective);
 
@@ -40,6 +48,7 @@ Call barrier_call();
 Call broadcast_call(int num_ranks, const Tensor& data, int root);
 Call all_gather_call(int num_ranks, int rank, const Tensor& mine, const Tensor& all);
 Call reduce_scatter_sum_call(int num_ranks, int rank, const Tensor& all, const Tensor& mine);
+Call all_reduce_sum_call(const Tensor& data);
 // Counts must be those of `num_ranks` peers.
 Call all_to_all_rows_call(int num_ranks, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts);

@@ -70,6 +70,10 @@ class Communicator {
   // of all, whose other parts stay as they are. float32, float64, int32 (wraps), int64 (wraps).
   virtual Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) = 0;
 
+  // data = the sum of every rank's data, in place: every rank gets the same bits. float32, float64, int32 (wraps),
+  // int64 (wraps). For small data: the host back ends hold one copy per rank until wait().
+  virtual Pending all_reduce_sum(Stream& stream, const Tensor& data) = 0;
+
   // send [sum(send_counts), ...] and recv [sum(recv_counts), ...] hold rows of one size, ordered by peer. Rows for
   // peer p become rows of recv from this rank at p; recv_counts[p] must be what p sends. send and recv do not overlap;
   // the spans of counts are read before this returns.

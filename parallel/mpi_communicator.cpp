@@ -73,6 +73,15 @@ struct Transfer {
   Buffer scratch;
 };
 
+// sum = the parts that lie one after the other in `gathered`, added in rank order.
+void fold_parts(const Buffer& gathered, int num_ranks, const Tensor& sum) {
+  std::vector<const void*> parts;
+  for (int r = 0; r < num_ranks; ++r) {
+    parts.push_back(static_cast<const char*>(gathered.data()) + r * sum.num_bytes());
+  }
+  fold_sum(sum.dtype, parts, sum.data, sum.numel());
+}
+
 class MpiCommunicator final : public Communicator {
  public:
   // Takes over the handle. names[r] is the rank in the world of rank r.
@@ -94,6 +103,7 @@ class MpiCommunicator final : public Communicator {
   Pending broadcast(Stream& stream, const Tensor& data, int root) override;
   Pending all_gather(Stream& stream, const Tensor& mine, const Tensor& all) override;
   Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) override;
+  Pending all_reduce_sum(Stream& stream, const Tensor& data) override;
   Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts) override;
 
@@ -194,11 +204,21 @@ Pending MpiCommunicator::reduce_scatter_sum(Stream& stream, const Tensor& all, c
             "MPI_Ialltoall");
   return Pending([transfer, mine, num_ranks = size()] {
     transfer->wait();
-    std::vector<const void*> parts;
-    for (int r = 0; r < num_ranks; ++r) {
-      parts.push_back(static_cast<const char*>(transfer->scratch.data()) + r * mine.num_bytes());
-    }
-    fold_sum(mine.dtype, parts, mine.data, mine.numel());
+    fold_parts(transfer->scratch, num_ranks, mine);
+  });
+}
+
+Pending MpiCommunicator::all_reduce_sum(Stream& stream, const Tensor& data) {
+  if (!agree(stream, all_reduce_sum_call(data)) || data.num_bytes() == 0) return {};
+  // MPI_Iallreduce may add in any order.
+  const auto transfer = std::make_shared<Transfer>(data.num_bytes());
+  transfer->scratch = Buffer(Device::kCpu, data.num_bytes() * size());
+  const MPI_Datatype whole = transfer->block.type();
+  check_mpi(MPI_Iallgather(data.data, 1, whole, transfer->scratch.data(), 1, whole, handle_, &transfer->request),
+            "MPI_Iallgather");
+  return Pending([transfer, data, num_ranks = size()] {
+    transfer->wait();
+    fold_parts(transfer->scratch, num_ranks, data);
   });
 }
 

@@ -36,6 +36,11 @@ Pending SelfCommunicator::reduce_scatter_sum(Stream& stream, const Tensor& all, 
   return move_bytes(stream, all, mine);
 }
 
+Pending SelfCommunicator::all_reduce_sum(Stream& stream, const Tensor& data) {
+  check_problem(all_reduce_sum_call(data));
+  return move_bytes(stream, data, data);
+}
+
 Pending SelfCommunicator::all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts,
                                           const Tensor& recv, std::span<const int64_t> recv_counts) {
   check_problem(all_to_all_rows_call(1, send, send_counts, recv, recv_counts));

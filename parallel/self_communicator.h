@@ -15,6 +15,7 @@ class SelfCommunicator final : public Communicator {
   Pending broadcast(Stream& stream, const Tensor& data, int root) override;
   Pending all_gather(Stream& stream, const Tensor& mine, const Tensor& all) override;
   Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) override;
+  Pending all_reduce_sum(Stream& stream, const Tensor& data) override;
   Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts) override;
 };

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <thread>
 
+#include "kernels/core/buffer.h"
 #include "parallel/call.h"
 #include "parallel/fold.h"
 
@@ -112,6 +113,7 @@ class ThreadCommunicator final : public Communicator {
   Pending broadcast(Stream& stream, const Tensor& data, int root) override;
   Pending all_gather(Stream& stream, const Tensor& mine, const Tensor& all) override;
   Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) override;
+  Pending all_reduce_sum(Stream& stream, const Tensor& data) override;
   Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts) override;
 
@@ -204,6 +206,23 @@ Pending ThreadCommunicator::reduce_scatter_sum(Stream& stream, const Tensor& all
     std::vector<const void*> parts;
     for (int r = 0; r < size(); ++r) parts.push_back(group_->offer(r).data + rank_ * mine.num_bytes());
     fold_sum(mine.dtype, parts, mine.data, mine.numel());
+  });
+}
+
+Pending ThreadCommunicator::all_reduce_sum(Stream& stream, const Tensor& data) {
+  Offer offer{.call = all_reduce_sum_call(data), .data = static_cast<const char*>(data.data)};
+  // Peers read data until all have parted, so the sum waits elsewhere.
+  const auto sum = std::make_shared<Buffer>(Device::kCpu, data.num_bytes());
+  Pending met = issue(stream, std::move(offer), [this, data, sum] {
+    std::vector<const void*> parts;
+    for (int r = 0; r < size(); ++r) parts.push_back(group_->offer(r).data);
+    fold_sum(data.dtype, parts, sum->data(), data.numel());
+  });
+  if (is_dry(stream)) return met;
+  const auto shared = std::make_shared<Pending>(std::move(met));  // Pending cannot be copied, std::function must be
+  return Pending([shared, data, sum] {
+    shared->wait();
+    if (data.numel() > 0) std::memcpy(data.data, sum->data(), static_cast<size_t>(data.num_bytes()));
   });
 }
 

@@ -150,6 +150,36 @@ TEST(CommunicatorTest, ReduceScatterFoldsInRankOrder) {
   });
 }
 
+template <class T>
+void check_all_reduce(Communicator& group, int64_t count) {
+  Stream stream = CpuQueue{};
+  std::vector<T> want;
+  for (int64_t i = 0; i < count; ++i) {
+    T total = value_of<T>(0, i);
+    for (int r = 1; r < group.size(); ++r) total += value_of<T>(r, i);
+    want.push_back(total);
+  }
+  auto data = values_of<T>(group.rank(), count);
+  group.all_reduce_sum(stream, tensor(data)).wait();
+  expect_same_bits(data, want);
+}
+
+TEST(CommunicatorTest, AllReduceFoldsInRankOrderInPlace) {
+  test::for_each_world(kSizes, [](Communicator& world) {
+    for_each_group(world, [](Communicator& group) {
+      for (const int64_t count : {0, 1, 1031, 2500}) {
+        check_all_reduce<float>(group, count);
+        check_all_reduce<double>(group, count);
+      }
+      std::vector<int64_t> ranks{int64_t{1} << 40 | group.rank(), -1};
+      Stream stream = CpuQueue{};
+      group.all_reduce_sum(stream, tensor(ranks)).wait();
+      const int64_t n = group.size();
+      EXPECT_EQ(ranks, (std::vector<int64_t>{(int64_t{1} << 40) * n + n * (n - 1) / 2, -n}));
+    });
+  });
+}
+
 // How many rows rank `from` sends to rank `to`: every pattern has empty segments, `pattern` 3 empty ranks as well.
 int64_t num_rows_between(int from, int to, int pattern) {
   switch (pattern) {
@@ -320,6 +350,8 @@ TEST(CommunicatorTest, CallsThatDisagreeThrowTheSameErrorEverywhere) {
          return c.all_gather(s, mine, mine);
        },
        "Error: all_gather: rank 1 has int32 x 0, rank 0 has float32 x 0"},
+      {[&](Communicator& c, Stream& s, bool odd) { return c.all_reduce_sum(s, part(odd ? 4 : 5)); },
+       "Error: all_reduce_sum: rank 1 has float32 x 4, rank 0 has float32 x 5"},
       {[&](Communicator& c, Stream& s, bool odd) {
          return odd ? c.broadcast(s, part(0), 0) : c.reduce_scatter_sum(s, part(0), part(0));
        },

@@ -47,6 +47,7 @@ class TamperingCommunicator final : public Communicator {
   Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) override {
     return inner_.reduce_scatter_sum(stream, all, mine);
   }
+  Pending all_reduce_sum(Stream& stream, const Tensor& data) override { return inner_.all_reduce_sum(stream, data); }
   Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts) override {
     Pending pending = inner_.all_to_all_rows(stream, send, send_counts, recv, recv_counts);
