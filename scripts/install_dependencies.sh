@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build and run the program, on Debian 12, Ubuntu 24.04 and their like.
+# Installs what is missing to build and run the program, on Debian 12, Ubuntu 24.04 and their like. Where CUDA is found,
+# fetches the headers of CUTLASS and cuDNN's frontend as well.
 #
 #   scripts/install_dependencies.sh [--tests] [--dry-run]
 #     --tests     also what the tests need
@@ -45,6 +46,13 @@ if ! command -v apt-get > /dev/null; then
 ${needed//|/ - }"
 fi
 
+headers=
+if find_nvcc > /dev/null; then headers=$(scripts/fetch_headers.sh --missing); fi
+if [ -n "$headers" ] && ! python3 -m pip --version > /dev/null 2>&1; then
+  needed="$needed
+python3-pip|fetches headers of CUDA libraries"
+fi
+
 missing=()
 while IFS='|' read -r package purpose; do
   if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" != installed ]; then
@@ -53,28 +61,31 @@ while IFS='|' read -r package purpose; do
     missing+=("$package")
   fi
 done <<< "$needed"
-if [ ${#missing[@]} -eq 0 ]; then
-  echo "Every package needed is installed."
-  exit 0
-fi
+if [ ${#missing[@]} -eq 0 ]; then echo "Every package needed is installed."; fi
+if [ -n "$headers" ]; then printf 'Missing headers, from PyPI:\n  %s\n' "${headers//$'\n'/$'\n'  }"; fi
 [ -z "$dry_run" ] || exit 0
 
-as_root=()
-if [ "$(id -u)" != 0 ]; then
-  command -v sudo > /dev/null || fail "run as root: apt-get install --no-install-recommends ${missing[*]}"
-  as_root=(sudo)
-fi
-echo "Installing them${as_root:+ with sudo} from the package sources of this system ..."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+as_root=()
 install() {
   "${as_root[@]}" apt-get update -q > "$log" 2>&1 &&
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
       apt-get install -q -y --no-install-recommends "${missing[@]}" 2>&1 | tee -a "$log" |
     { grep --line-buffered -E '^(Need to get|After this)' || true; }
 }
-if ! install; then
-  tail -n 25 "$log" >&2
-  fail "apt-get failed; its last lines are above"
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo > /dev/null || fail "run as root: apt-get install --no-install-recommends ${missing[*]}"
+    as_root=(sudo)
+  fi
+  echo "Installing them${as_root:+ with sudo} from the package sources of this system ..."
+  if ! install; then
+    tail -n 25 "$log" >&2
+    fail "apt-get failed; its last lines are above"
+  fi
+  echo "Installed ${#missing[@]} packages."
 fi
-echo "Installed ${#missing[@]} packages."
+if [ -n "$headers" ] && ! scripts/fetch_headers.sh; then
+  echo "Going on without them: built-in kernels, which are slower, do their work on GPUs."
+fi

@@ -28,10 +28,6 @@ build() {
   cmake --build --preset "$preset" -j "$ENGRAM_JOBS" ${1:+--target "$@"}
 }
 
-find_nvcc() {
-  command -v nvcc || ls "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 2> /dev/null
-}
-
 mkdir -p build
 announce "packages"
 scripts/install_dependencies.sh --tests
