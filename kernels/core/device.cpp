@@ -67,6 +67,13 @@ int num_cuda_devices() {
 #endif
 }
 
+void use_library_kernels(Stream& stream, bool use) {
+#if ENGRAM_WITH_CUDA
+  if (auto* queue = std::get_if<CudaQueue>(&stream)) queue->resources->use_library_kernels = use;
+#endif
+  (void)stream, (void)use;
+}
+
 void synchronize(Stream& stream) {
 #if ENGRAM_WITH_CUDA
   if (auto* queue = std::get_if<CudaQueue>(&stream)) ENGRAM_CUDA_CHECK(cudaStreamSynchronize(queue->handle));

@@ -11,6 +11,10 @@ int num_cuda_devices();
 // A stream on the device. On CUDA `index` chooses the card, which becomes the current one of the calling thread.
 Stream make_stream(Device device, int index = 0);
 
+// Whether ops on the stream may use libraries that have a built-in stand-in (CUTLASS, cuDNN), as they do at first. Off
+// for tests of the stand-ins and to find out which of the two is at fault. Changes nothing on the CPU.
+void use_library_kernels(Stream& stream, bool use);
+
 // Waits until all work queued on the stream is done, and throws Error if any of it failed.
 void synchronize(Stream& stream);
 

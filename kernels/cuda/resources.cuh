@@ -26,6 +26,9 @@ struct CudaResources {
   CudaResources() : workspace(Device::kCuda, kWorkspaceBytes) {
     ENGRAM_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     ENGRAM_CUBLAS_CHECK(cublasLtCreate(&cublas));
+    ENGRAM_CUDA_CHECK(cudaGetDevice(&device));
+    read_attribute(compute_capability, cudaDevAttrComputeCapabilityMajor);
+    read_attribute(num_multiprocessors, cudaDevAttrMultiProcessorCount);
     keep_freed_memory();
   }
   ~CudaResources() {
@@ -37,16 +40,21 @@ struct CudaResources {
 
   cudaStream_t stream = nullptr;
   cublasLtHandle_t cublas = nullptr;
+  int device = 0;
+  int compute_capability = 0;  // its major number: 9 is Hopper
+  int num_multiprocessors = 0;
+  bool use_library_kernels = true;  // see kernels/core/device.h
   // Scratch memory of the op at hand, and of no other: work on a stream runs in order.
   Buffer workspace;
   // Chosen algorithms by everything that the choice depends on; filled by matmul.
   std::map<std::array<int64_t, 10>, cublasLtMatmulAlgo_t> matmul_algorithms;
 
  private:
+  void read_attribute(int& value, cudaDeviceAttr attribute) const {
+    ENGRAM_CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, device));
+  }
   // Otherwise every wait for the stream gives what ops took from it (StreamMemory) back to the driver.
-  static void keep_freed_memory() {
-    int device = 0;
-    ENGRAM_CUDA_CHECK(cudaGetDevice(&device));
+  void keep_freed_memory() const {
     cudaMemPool_t pool = nullptr;
     ENGRAM_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, device));
     uint64_t threshold = std::numeric_limits<uint64_t>::max();
