@@ -13,6 +13,9 @@ class Buffer {
   Buffer() = default;
   Buffer(Device device, int64_t num_bytes);
 
+  // Host memory that CUDA reads and writes while the host goes on; ordinary host memory in a build without CUDA.
+  static Buffer pinned(int64_t num_bytes);
+
   // A tensor over the first bytes of the buffer; throws Error where it does not fit.
   Tensor tensor(DType dtype, std::initializer_list<int64_t> shape) const;
 
@@ -22,6 +25,7 @@ class Buffer {
  private:
   struct Release {
     Device device;
+    bool is_pinned;
     void operator()(void* memory) const;
   };
   std::unique_ptr<void, Release> memory_;

@@ -24,14 +24,28 @@ Buffer::Buffer(Device device, int64_t num_bytes) : num_bytes_(num_bytes) {
   }
   ENGRAM_CHECK(memory != nullptr, "buffer: ", num_bytes, " bytes wanted on the ",
                device == Device::kCpu ? "CPU" : "CUDA device", ", which has no room for them");
-  memory_ = {memory, Release{device}};
+  memory_ = {memory, Release{device, false}};
+}
+
+Buffer Buffer::pinned(int64_t num_bytes) {
+#if ENGRAM_WITH_CUDA
+  Buffer result;
+  void* memory = nullptr;
+  ENGRAM_CUDA_CHECK(cudaMallocHost(&memory, num_bytes == 0 ? 1 : static_cast<size_t>(num_bytes)));
+  result.memory_ = {memory, Release{Device::kCpu, true}};
+  result.num_bytes_ = num_bytes;
+  return result;
+#else
+  return {Device::kCpu, num_bytes};
+#endif
 }
 
 void Buffer::Release::operator()(void* memory) const {
-  if (device == Device::kCpu) std::free(memory);
 #if ENGRAM_WITH_CUDA
-  if (device == Device::kCuda) cudaFree(memory);
+  if (device == Device::kCuda) return static_cast<void>(cudaFree(memory));
+  if (is_pinned) return static_cast<void>(cudaFreeHost(memory));
 #endif
+  std::free(memory);
 }
 
 Tensor Buffer::tensor(DType dtype, std::initializer_list<int64_t> shape) const {
@@ -41,12 +55,12 @@ Tensor Buffer::tensor(DType dtype, std::initializer_list<int64_t> shape) const {
   return result;
 }
 
-Stream make_stream(Device device, int index) {
+Stream make_stream(Device device, [[maybe_unused]] int index, [[maybe_unused]] StreamPriority priority) {
   if (device == Device::kCpu) return CpuQueue{};
 #if ENGRAM_WITH_CUDA
   ENGRAM_CUDA_CHECK(cudaSetDevice(index));
   CudaQueue queue;
-  queue.resources.reset(new CudaResources);
+  queue.resources.reset(new CudaResources(priority));
   queue.handle = queue.resources->stream;
   return queue;
 #else

@@ -8,8 +8,11 @@ namespace engram {
 // Number of CUDA devices that this process sees; 0 in a build without CUDA.
 int num_cuda_devices();
 
+// kHigh: its kernels go first where kernels of several streams wait for room; for short work that others wait for.
+enum class StreamPriority : uint8_t { kNormal, kHigh };
+
 // A stream on the device. On CUDA `index` chooses the card, which becomes the current one of the calling thread.
-Stream make_stream(Device device, int index = 0);
+Stream make_stream(Device device, int index = 0, StreamPriority priority = StreamPriority::kNormal);
 
 // Whether ops on the stream may use libraries that have a built-in stand-in (CUTLASS, cuDNN), as they do at first. Off
 // for tests of the stand-ins and to find out which of the two is at fault. Changes nothing on the CPU.

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "kernels/core/buffer.h"
+#include "kernels/core/device.h"
 #include "kernels/cuda/check.cuh"
 
 // Throws Error with cuBLAS's name of the failure unless the call succeeded.
@@ -23,8 +24,11 @@ namespace engram {
 struct CudaResources {
   static constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;
 
-  CudaResources() : workspace(Device::kCuda, kWorkspaceBytes) {
-    ENGRAM_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  explicit CudaResources(StreamPriority priority) : workspace(Device::kCuda, kWorkspaceBytes) {
+    int lowest = 0, highest = 0;  // numbers that descend as the priority rises
+    ENGRAM_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+    const int number = priority == StreamPriority::kHigh ? highest : lowest;
+    ENGRAM_CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, number));
     ENGRAM_CUBLAS_CHECK(cublasLtCreate(&cublas));
     ENGRAM_CUDA_CHECK(cudaGetDevice(&device));
     read_attribute(compute_capability, cudaDevAttrComputeCapabilityMajor);

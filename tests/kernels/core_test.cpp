@@ -2,6 +2,7 @@
 #include <set>
 
 #include "kernels/core/dispatch.h"
+#include "kernels/core/event.h"
 #include "tests/testing.h"
 
 namespace engram {
@@ -174,6 +175,16 @@ TEST(RngTest, EveryPartOfTheKeyMatters) {
     }
   }
   EXPECT_EQ(values.size(), 24u);
+}
+
+TEST(EventTest, PointsOfACpuStreamLieInThePast) {
+  Stream stream = CpuQueue{};
+  Event event;
+  EXPECT_TRUE(event.is_reached());
+  event.record(stream);
+  event.hold(stream);
+  event.synchronize();
+  EXPECT_TRUE(event.is_reached());
 }
 
 TEST(BFloat16Test, EveryValueSurvivesTheWayThroughFloat) {
