@@ -14,7 +14,7 @@ import time
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("ENGRAM_PROGRAM", str(SOURCES / "build" / "cpu" / "engram"))
 TOKENIZER = SOURCES / "data" / "tokenizers" / "english_8k" / "tokenizer.json"
-TIME_LIMIT = 120  # seconds of one command; a hang ends here
+TIME_LIMIT = 300  # seconds of one command, with sanitizers on a busy machine; a hang ends here
 
 ENVIRONMENT = dict(
     os.environ,
