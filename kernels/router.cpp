@@ -45,12 +45,15 @@ void router_backward(Stream& stream, const Tensor& logits, const Tensor& expert,
   });
 }
 
-void router_update_bias(Stream& stream, const Tensor& load, double rate, const Tensor& bias) {
-  check_tensor("router: load", load, DType::kInt64, {-1});
-  check_tensor("router: bias", bias, bias.dtype, {load.size(0)});
+void router_update_bias(Stream& stream, const Tensor& control, const Tensor& load, double rate, const Tensor& bias) {
+  check_tensor("router: control", control, DType::kFloat64, {kNumUpdateControls});
+  check_tensor("router: load", load, DType::kInt64, {-1, -1});
+  check_tensor("router: bias", bias, bias.dtype, {load.size(0), load.size(1)});
   dispatch<Cpu<float, double>, Cuda<float, double>>("router", stream, bias.dtype, [&]<class T>(auto& queue) {
-    run(queue, RouterUpdateBias<T>{
-                   .load = view<const int64_t, 1>(load), .rate = static_cast<T>(rate), .bias = view<T, 1>(bias)});
+    run(queue, RouterUpdateBias<T>{.control = view<const double, 1>(control),
+                                   .load = view<const int64_t, 2>(load),
+                                   .rate = static_cast<T>(rate),
+                                   .bias = view<T, 2>(bias)});
   });
 }
 

@@ -34,12 +34,14 @@ void router_forward(Stream& stream, const Tensor& logits, const Tensor& bias, co
 void router_backward(Stream& stream, const Tensor& logits, const Tensor& expert, const Tensor& dweight,
                      const RouterOptions& options, const Tensor& dlogits);
 
-// bias[e] += rate * sign(mean(load) - load[e]), sign(0) = 0: balance without an auxiliary loss.
+// bias[l, e] += rate * sign(mean(load[l]) - load[l, e]), sign(0) = 0, for all layers l: balance without an auxiliary
+// loss. Where apply of control is not set, every bit stays.
 //
-//   load  [num_experts]  int64, tokens per expert over the global batch
-//   bias  [num_experts]  float32 or float64
+//   control  [4]                        float64, see update_control.h
+//   load     [num_layers, num_experts]  int64, tokens per expert over the global batch
+//   bias     [num_layers, num_experts]  float32 or float64
 //
 // Source: Wang et al. 2024 (arXiv:2408.15664), algorithm 1.
-void router_update_bias(Stream& stream, const Tensor& load, double rate, const Tensor& bias);
+void router_update_bias(Stream& stream, const Tensor& control, const Tensor& load, double rate, const Tensor& bias);
 
 }  // namespace engram

@@ -61,14 +61,17 @@ void run(CpuQueue& queue, const RouterBackward<T>& a) {
 }
 
 template <class T>
-void run(CpuQueue&, const RouterUpdateBias<T>& a) {
-  const int64_t num_experts = a.load.size(0);
-  int64_t total = 0;
-  for (int64_t e = 0; e < num_experts; ++e) total += a.load(e);
-  for (int64_t e = 0; e < num_experts; ++e) {
-    const int64_t above = a.load(e) * num_experts;  // compared with total: the mean in whole numbers
-    a.bias(e) += a.rate * T((total > above) - (total < above));
-  }
+void run(CpuQueue& queue, const RouterUpdateBias<T>& a) {
+  if (!read_control(a.control).apply) return;
+  const int64_t num_experts = a.load.size(1);
+  queue.for_each_row(a.load.size(0), [&](int64_t layer) {
+    int64_t total = 0;
+    for (int64_t e = 0; e < num_experts; ++e) total += a.load(layer, e);
+    for (int64_t e = 0; e < num_experts; ++e) {
+      const int64_t above = a.load(layer, e) * num_experts;  // compared with total: the mean in whole numbers
+      a.bias(layer, e) += a.rate * T((total > above) - (total < above));
+    }
+  });
 }
 
 template void run(CpuQueue&, const RouterForward<float>&);

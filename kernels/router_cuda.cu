@@ -88,16 +88,17 @@ __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(Rout
   }
 }
 
-// One warp for all experts.
+// One warp for all experts of a layer.
 template <class T>
-__global__ void __launch_bounds__(kWarpSize) update_bias_kernel(RouterUpdateBias<T> a) {
-  const int64_t num_experts = a.load.size(0);
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) update_bias_kernel(RouterUpdateBias<T> a) {
+  const int64_t layer = warp_row(), num_experts = a.load.size(1);
+  if (layer >= a.load.size(0) || !read_control(a.control).apply) return;
   int64_t total = 0;
-  for (int64_t e = threadIdx.x; e < num_experts; e += kWarpSize) total += a.load(e);
+  for (int64_t e = threadIdx.x; e < num_experts; e += kWarpSize) total += a.load(layer, e);
   total = warp_sum(total);
   for (int64_t e = threadIdx.x; e < num_experts; e += kWarpSize) {
-    const int64_t above = a.load(e) * num_experts;  // compared with total: the mean in whole numbers
-    a.bias(e) += a.rate * T((total > above) - (total < above));
+    const int64_t above = a.load(layer, e) * num_experts;  // compared with total: the mean in whole numbers
+    a.bias(layer, e) += a.rate * T((total > above) - (total < above));
   }
 }
 
@@ -115,8 +116,7 @@ void run(CudaQueue& queue, const RouterBackward<T>& a) {
 
 template <class T>
 void run(CudaQueue& queue, const RouterUpdateBias<T>& a) {
-  update_bias_kernel<T><<<1, kWarpSize, 0, queue.handle>>>(a);
-  ENGRAM_CUDA_CHECK(cudaGetLastError());
+  launch_rows(queue, update_bias_kernel<T>, a.load.size(0), a);
 }
 
 template void run(CudaQueue&, const RouterForward<float>&);

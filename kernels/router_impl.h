@@ -2,6 +2,7 @@
 
 #include "kernels/core/stream.h"
 #include "kernels/core/view.h"
+#include "kernels/update_control.h"
 
 namespace engram {
 
@@ -28,9 +29,10 @@ struct RouterBackward {
 
 template <class T>
 struct RouterUpdateBias {
-  View<const int64_t, 1> load;
+  View<const double, 1> control;
+  View<const int64_t, 2> load;
   T rate;
-  View<T, 1> bias;
+  View<T, 2> bias;
 };
 
 template <class T>

@@ -6,28 +6,28 @@
 namespace engram {
 namespace {
 
-void check(const Tensor& slots, const Tensor& grad, const Tensor& weight) {
+void check(const Tensor& control, const Tensor& slots, const Tensor& grad, const Tensor& weight) {
+  check_tensor("row_update: control", control, DType::kFloat64, {kNumUpdateControls});
   check_tensor("row_update: weight", weight, weight.dtype, {-1, -1});
   check_tensor("row_update: slots", slots, DType::kInt64, {-1});
   check_tensor("row_update: grad", grad, accumulator(weight.dtype), {slots.size(0), weight.size(1)});
 }
 
-void check(const Tensor& slots, const Tensor& grad, const Tensor& weight, const RowAdamState& state) {
-  check(slots, grad, weight);
+void check(const Tensor& weight, const RowAdamState& state) {
   check_tensor("row_update: m", state.m, accumulator(weight.dtype), {weight.size(0), weight.size(1)});
   check_tensor("row_update: v", state.v, accumulator(weight.dtype), {weight.size(0), weight.size(1)});
 }
 
 template <class T>
-RowUpdateAdam<T> arguments(const Tensor& slots, const Tensor& grad, const RowAdamOptions& options, const Tensor& weight,
-                           const RowAdamState& state) {
-  return {.slots = view<const int64_t, 1>(slots),
+RowUpdateAdam<T> arguments(const Tensor& control, const Tensor& slots, const Tensor& grad,
+                           const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state) {
+  return {.control = view<const double, 1>(control),
+          .slots = view<const int64_t, 1>(slots),
           .grad = view<const Accumulator<T>, 2>(grad),
           .lr = options.lr,
           .beta1 = options.beta1,
           .beta2 = options.beta2,
           .eps = options.eps,
-          .grad_scale = options.grad_scale,
           .weight = view<T, 2>(weight),
           .m = view<Accumulator<T>, 2>(state.m),
           .v = view<Accumulator<T>, 2>(state.v)};
@@ -35,38 +35,39 @@ RowUpdateAdam<T> arguments(const Tensor& slots, const Tensor& grad, const RowAda
 
 }  // namespace
 
-void row_update_sgd(Stream& stream, const Tensor& slots, const Tensor& grad, double lr, double grad_scale,
+void row_update_sgd(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad, double lr,
                     const Tensor& weight) {
-  check(slots, grad, weight);
+  check(control, slots, grad, weight);
   dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
       "row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
-        using Acc = Accumulator<T>;
-        run(queue, RowUpdateSgd<T>{.slots = view<const int64_t, 1>(slots),
-                                   .grad = view<const Acc, 2>(grad),
-                                   .lr = static_cast<Acc>(lr),
-                                   .grad_scale = static_cast<Acc>(grad_scale),
+        run(queue, RowUpdateSgd<T>{.control = view<const double, 1>(control),
+                                   .slots = view<const int64_t, 1>(slots),
+                                   .grad = view<const Accumulator<T>, 2>(grad),
+                                   .lr = lr,
                                    .weight = view<T, 2>(weight)});
       });
 }
 
-void row_update_adam_lazy(Stream& stream, const Tensor& slots, const Tensor& grad, const RowAdamOptions& options,
-                          const Tensor& weight, const RowAdamState& state, const Tensor& count) {
-  check(slots, grad, weight, state);
+void row_update_adam_lazy(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
+                          const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state,
+                          const Tensor& count) {
+  check(control, slots, grad, weight);
+  check(weight, state);
   check_tensor("row_update: count", count, DType::kInt32, {weight.size(0)});
   dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
       "row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
-        run(queue, RowUpdateAdamLazy<T>{.adam = arguments<T>(slots, grad, options, weight, state),
+        run(queue, RowUpdateAdamLazy<T>{.adam = arguments<T>(control, slots, grad, options, weight, state),
                                         .count = view<int32_t, 1>(count)});
       });
 }
 
-void row_update_adam_dense(Stream& stream, const Tensor& slots, const Tensor& grad, const RowAdamOptions& options,
-                           int64_t step, const Tensor& weight, const RowAdamState& state) {
-  check(slots, grad, weight, state);
-  ENGRAM_CHECK(step >= 1, "row_update: step ", step, "; wanted the number of this update, from 1");
+void row_update_adam_dense(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
+                           const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state) {
+  check(control, slots, grad, weight);
+  check(weight, state);
   dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
       "row_update", stream, weight.dtype, [&]<class T>(auto& queue) {
-        run(queue, RowUpdateAdamDense<T>{.adam = arguments<T>(slots, grad, options, weight, state), .step = step});
+        run(queue, RowUpdateAdamDense<T>{.adam = arguments<T>(control, slots, grad, options, weight, state)});
       });
 }
 

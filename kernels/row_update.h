@@ -7,16 +7,17 @@ namespace engram {
 
 // Optimizer steps of a table held as [num_slots, width], in place. In all of them:
 //
+//   control      [4] float64   see update_control.h; where its apply is not set, every bit stays
 //   slots        [m] int64     touched rows, each at most once, in any order
 //   grad         [m, width]    their gradients, summed over all occurrences; accumulator dtype of the weight
 //   weight       [num_slots, width]
-//   grad_scale                 the gradient used is grad * grad_scale (normaliser and clip factor)
 //
-// A touched row counts as touched even where its gradient is 0. Weight decay is not part of these rules. Throws Error
-// where a shape or dtype does not fit. Source of the rules: Kingma & Ba 2015 (arXiv:1412.6980).
+// The gradient used is G = grad * grad_scale of control, the rate is lr * lr_ratio of control. A touched row counts as
+// touched even where its gradient is 0. Weight decay is not part of these rules. Throws Error where a shape or dtype
+// does not fit. Source of the rules: Kingma & Ba 2015 (arXiv:1412.6980).
 
 // weight -= lr * G for the touched rows; the others keep their bits.
-void row_update_sgd(Stream& stream, const Tensor& slots, const Tensor& grad, double lr, double grad_scale,
+void row_update_sgd(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad, double lr,
                     const Tensor& weight);
 
 struct RowAdamOptions {
@@ -24,7 +25,6 @@ struct RowAdamOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-20;  // added outside the root, after the bias correction
-  double grad_scale = 1;
 };
 
 struct RowAdamState {
@@ -38,13 +38,13 @@ struct RowAdamState {
 // An untouched row keeps every bit of its weight and state: this is not textbook Adam.
 //
 //   count  [num_slots] int32, N; stays at its largest value once there
-void row_update_adam_lazy(Stream& stream, const Tensor& slots, const Tensor& grad, const RowAdamOptions& options,
-                          const Tensor& weight, const RowAdamState& state, const Tensor& count);
+void row_update_adam_lazy(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
+                          const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state,
+                          const Tensor& count);
 
-// Textbook Adam over every row; the gradient of an untouched row is 0, so it keeps moving.
-//
-//   step  number of this update, counted from 1: the N of every row
-void row_update_adam_dense(Stream& stream, const Tensor& slots, const Tensor& grad, const RowAdamOptions& options,
-                           int64_t step, const Tensor& weight, const RowAdamState& state);
+// Textbook Adam over every row; the gradient of an untouched row is 0, so it keeps moving. N of every row is the
+// num_updates of control.
+void row_update_adam_dense(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
+                           const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state);
 
 }  // namespace engram

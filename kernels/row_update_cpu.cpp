@@ -7,29 +7,34 @@
 namespace engram {
 namespace {
 
-// Factors that take the bias out of both moments after `step` updates of a row.
+// What the rows of one call have in common, and the factors that take the bias out of both moments of a row after
+// `step` updates.
 template <class T>
-struct Unbias {
-  T m, v;
-  Unbias(const RowUpdateAdam<T>& a, int64_t step) : m(factor(a.beta1, step)), v(factor(a.beta2, step)) {}
-  static T factor(double beta, int64_t step) {
+struct Factors {
+  T lr, grad_scale, m, v;
+  Factors(const RowUpdateAdam<T>& a, const UpdateControl& control, int64_t step)
+      : lr(T(a.lr * control.lr_ratio)),
+        grad_scale(T(control.grad_scale)),
+        m(unbias(a.beta1, step)),
+        v(unbias(a.beta2, step)) {}
+  static T unbias(double beta, int64_t step) {
     return static_cast<T>(1 / (1 - std::pow(beta, static_cast<double>(step))));
   }
 };
 
 // Adam's step of one row; grad == nullptr stands for a gradient of 0.
 template <class T>
-void update_row(const RowUpdateAdam<T>& a, int64_t slot, const T* grad, const Unbias<T> unbias) {
-  const T lr = T(a.lr), eps = T(a.eps), scale = T(a.grad_scale);
+void update_row(const RowUpdateAdam<T>& a, int64_t slot, const T* grad, const Factors<T> factors) {
+  const T eps = T(a.eps);
   const T keep_m = T(a.beta1), take_m = T(1 - a.beta1), keep_v = T(a.beta2), take_v = T(1 - a.beta2);
   const int64_t width = a.weight.size(1);
   T *weight = a.weight.row(slot), *m = a.m.row(slot), *v = a.v.row(slot);
 #pragma GCC ivdep  // four separate arrays
   for (int64_t c = 0; c < width; ++c) {
-    const T g = grad == nullptr ? T(0) : grad[c] * scale;
+    const T g = grad == nullptr ? T(0) : grad[c] * factors.grad_scale;
     m[c] = keep_m * m[c] + take_m * g;
     v[c] = keep_v * v[c] + take_v * (g * g);
-    weight[c] -= lr * (m[c] * unbias.m) / (std::sqrt(v[c] * unbias.v) + eps);
+    weight[c] -= factors.lr * (m[c] * factors.m) / (std::sqrt(v[c] * factors.v) + eps);
   }
 }
 
@@ -37,32 +42,39 @@ void update_row(const RowUpdateAdam<T>& a, int64_t slot, const T* grad, const Un
 
 template <class T>
 void run(CpuQueue& queue, const RowUpdateSgd<T>& a) {
+  const UpdateControl control = read_control(a.control);
+  if (!control.apply) return;
+  const T lr = T(a.lr * control.lr_ratio), grad_scale = T(control.grad_scale);
   queue.for_each_row(a.slots.size(0), [&](int64_t i) {
     const T* grad = a.grad.row(i);
     T* weight = a.weight.row(a.slots(i));
-    for (int64_t c = 0; c < a.weight.size(1); ++c) weight[c] -= a.lr * (grad[c] * a.grad_scale);
+    for (int64_t c = 0; c < a.weight.size(1); ++c) weight[c] -= lr * (grad[c] * grad_scale);
   });
 }
 
 template <class T>
 void run(CpuQueue& queue, const RowUpdateAdamLazy<T>& a) {
+  const UpdateControl control = read_control(a.adam.control);
+  if (!control.apply) return;
   queue.for_each_row(a.adam.slots.size(0), [&](int64_t i) {
     int32_t& count = a.count(a.adam.slots(i));
     if (count < std::numeric_limits<int32_t>::max()) ++count;
-    update_row(a.adam, a.adam.slots(i), a.adam.grad.row(i), Unbias<T>(a.adam, count));
+    update_row(a.adam, a.adam.slots(i), a.adam.grad.row(i), Factors<T>(a.adam, control, count));
   });
 }
 
 template <class T>
 void run(CpuQueue& queue, const RowUpdateAdamDense<T>& a) {
-  const Unbias<T> unbias(a.adam, a.step);
+  const UpdateControl control = read_control(a.adam.control);
+  if (!control.apply) return;
+  const Factors<T> factors(a.adam, control, control.num_updates);
   std::vector<bool> touched(static_cast<size_t>(a.adam.weight.size(0)));
   queue.for_each_row(a.adam.slots.size(0), [&](int64_t i) {
     touched[static_cast<size_t>(a.adam.slots(i))] = true;
-    update_row(a.adam, a.adam.slots(i), a.adam.grad.row(i), unbias);
+    update_row(a.adam, a.adam.slots(i), a.adam.grad.row(i), factors);
   });
   queue.for_each_row(a.adam.weight.size(0), [&](int64_t slot) {
-    if (!touched[static_cast<size_t>(slot)]) update_row(a.adam, slot, static_cast<const T*>(nullptr), unbias);
+    if (!touched[static_cast<size_t>(slot)]) update_row(a.adam, slot, static_cast<const T*>(nullptr), factors);
   });
 }
 

@@ -14,16 +14,17 @@ struct Unbias {
 };
 
 template <class T>
-__host__ __device__ Unbias<T> unbias_of(const RowUpdateAdam<T>& a, int64_t step) {
+__device__ Unbias<T> unbias_of(const RowUpdateAdam<T>& a, int64_t step) {
   using Acc = Accumulator<T>;
   return {Acc(1 / (1 - pow(a.beta1, double(step)))), Acc(1 / (1 - pow(a.beta2, double(step))))};
 }
 
 // Adam's step of one row by one warp; grad == nullptr stands for a gradient of 0.
 template <class T>
-__device__ void update_row(const RowUpdateAdam<T>& a, int64_t slot, const Accumulator<T>* grad, Unbias<T> unbias) {
+__device__ void update_row(const RowUpdateAdam<T>& a, const UpdateControl& control, int64_t slot,
+                           const Accumulator<T>* grad, Unbias<T> unbias) {
   using Acc = Accumulator<T>;
-  const Acc lr = Acc(a.lr), eps = Acc(a.eps), scale = Acc(a.grad_scale);
+  const Acc lr = Acc(a.lr * control.lr_ratio), eps = Acc(a.eps), scale = Acc(control.grad_scale);
   const Acc keep_m = Acc(a.beta1), take_m = Acc(1 - a.beta1), keep_v = Acc(a.beta2), take_v = Acc(1 - a.beta2);
   T* weight = a.weight.row(slot);
   Acc *m = a.m.row(slot), *v = a.v.row(slot);
@@ -40,42 +41,53 @@ template <class T>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) sgd_kernel(RowUpdateSgd<T> a) {
   using Acc = Accumulator<T>;
   const int64_t i = warp_row();
-  if (i >= a.slots.size(0)) return;
+  const UpdateControl control = read_control(a.control);
+  if (i >= a.slots.size(0) || !control.apply) return;
+  const Acc lr = Acc(a.lr * control.lr_ratio), scale = Acc(control.grad_scale);
   const Acc* grad = a.grad.row(i);
   T* weight = a.weight.row(a.slots(i));
   for (int64_t c = threadIdx.x; c < a.weight.size(1); c += kWarpSize) {
-    weight[c] = T(Acc(weight[c]) - a.lr * (grad[c] * a.grad_scale));
+    weight[c] = T(Acc(weight[c]) - lr * (grad[c] * scale));
   }
 }
 
 template <class T>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) lazy_kernel(RowUpdateAdamLazy<T> a) {
   const int64_t i = warp_row();
-  if (i >= a.adam.slots.size(0)) return;
+  const UpdateControl control = read_control(a.adam.control);
+  if (i >= a.adam.slots.size(0) || !control.apply) return;
   const int64_t slot = a.adam.slots(i);
   const int32_t before = a.count(slot);
   const int32_t count = before < std::numeric_limits<int32_t>::max() ? before + 1 : before;
   __syncwarp();  // every lane has read the count
   if (threadIdx.x == 0) a.count(slot) = count;
-  update_row(a.adam, slot, a.adam.grad.row(i), unbias_of(a.adam, count));
+  update_row(a.adam, control, slot, a.adam.grad.row(i), unbias_of(a.adam, count));
+}
+
+// One thread: the powers are too dear for every row.
+template <class T>
+__global__ void unbias_kernel(RowUpdateAdam<T> a, Unbias<T>* unbias) {
+  *unbias = unbias_of(a, read_control(a.control).num_updates);
 }
 
 template <class T>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
-    touched_kernel(RowUpdateAdam<T> a, Unbias<T> unbias, uint8_t* touched) {
+    touched_kernel(RowUpdateAdam<T> a, const Unbias<T>* unbias, uint8_t* touched) {
   const int64_t i = warp_row();
-  if (i >= a.slots.size(0)) return;
+  const UpdateControl control = read_control(a.control);
+  if (i >= a.slots.size(0) || !control.apply) return;
   const int64_t slot = a.slots(i);
   if (threadIdx.x == 0) touched[slot] = 1;
-  update_row(a, slot, a.grad.row(i), unbias);
+  update_row(a, control, slot, a.grad.row(i), *unbias);
 }
 
 template <class T>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
-    untouched_kernel(RowUpdateAdam<T> a, Unbias<T> unbias, const uint8_t* touched) {
+    untouched_kernel(RowUpdateAdam<T> a, const Unbias<T>* unbias, const uint8_t* touched) {
   const int64_t slot = warp_row();
-  if (slot >= a.weight.size(0) || touched[slot] != 0) return;
-  update_row(a, slot, static_cast<const Accumulator<T>*>(nullptr), unbias);
+  const UpdateControl control = read_control(a.control);
+  if (slot >= a.weight.size(0) || !control.apply || touched[slot] != 0) return;
+  update_row(a, control, slot, static_cast<const Accumulator<T>*>(nullptr), *unbias);
 }
 
 }  // namespace
@@ -94,11 +106,13 @@ template <class T>
 void run(CudaQueue& queue, const RowUpdateAdamDense<T>& a) {
   const int64_t num_slots = a.adam.weight.size(0);
   if (num_slots == 0) return;
-  const Unbias<T> unbias = unbias_of(a.adam, a.step);
+  const StreamMemory<Unbias<T>> unbias(queue, 1);
+  unbias_kernel<<<1, 1, 0, queue.handle>>>(a.adam, unbias.data());
+  ENGRAM_CUDA_CHECK(cudaGetLastError());
   const StreamMemory<uint8_t> touched(queue, num_slots);
   ENGRAM_CUDA_CHECK(cudaMemsetAsync(touched.data(), 0, static_cast<size_t>(num_slots), queue.handle));
-  launch_rows(queue, touched_kernel<T>, a.adam.slots.size(0), a.adam, unbias, touched.data());
-  launch_rows(queue, untouched_kernel<T>, num_slots, a.adam, unbias, touched.data());
+  launch_rows(queue, touched_kernel<T>, a.adam.slots.size(0), a.adam, unbias.data(), touched.data());
+  launch_rows(queue, untouched_kernel<T>, num_slots, a.adam, unbias.data(), touched.data());
 }
 
 template void run(CudaQueue&, const RowUpdateSgd<bfloat16>&);

@@ -2,27 +2,28 @@
 
 #include "kernels/core/stream.h"
 #include "kernels/core/view.h"
+#include "kernels/update_control.h"
 
 namespace engram {
 
 template <class T>
 struct RowUpdateSgd {
+  View<const double, 1> control;
   View<const int64_t, 1> slots;
   View<const Accumulator<T>, 2> grad;
-  Accumulator<T> lr;
-  Accumulator<T> grad_scale;
+  double lr;
   View<T, 2> weight;
 };
 
 template <class T>
 struct RowUpdateAdam {
+  View<const double, 1> control;
   View<const int64_t, 1> slots;
   View<const Accumulator<T>, 2> grad;
   double lr;
   double beta1;
   double beta2;
   double eps;
-  double grad_scale;
   View<T, 2> weight;
   View<Accumulator<T>, 2> m;
   View<Accumulator<T>, 2> v;
@@ -37,7 +38,6 @@ struct RowUpdateAdamLazy {
 template <class T>
 struct RowUpdateAdamDense {
   RowUpdateAdam<T> adam;
-  int64_t step;
 };
 
 template <class T>

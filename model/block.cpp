@@ -42,7 +42,7 @@ Block::Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bo
       attention_(store, name_of_block(layer) + ".attention", config),
       feed_forward_connection_(connection(store, name_of_block(layer) + ".feed_forward_norm", config)) {
   if (config.is_moe_layer(layer)) {
-    moe_.emplace(store, name_of_block(layer) + ".moe", config);
+    moe_.emplace(store, name_of_block(layer) + ".moe", config, layer - config.num_dense_layers);
   } else {
     feed_forward_.emplace(store, name_of_block(layer) + ".feed_forward",
                           FeedForwardShape{.hidden = config.hidden,

@@ -29,8 +29,6 @@ class Block {
   // `saved` where the block is recomputed.
   void backward(Context& ctx, const Residual& d, const MicroBatch& batch, Saved& saved) const;
 
-  const Moe* moe() const { return moe_ ? &*moe_ : nullptr; }
-
  private:
   Residual compute(Context& ctx, Residual residual, const MicroBatch& batch, Saved& saved) const;
   Residual differentiate(Context& ctx, const Residual& doutput, const MicroBatch& batch, const Saved& saved) const;

@@ -13,8 +13,9 @@ struct Context {
   int64_t num_sequences = 0;
   int64_t seq_len = 0;
   Tensor rope_table = {};  // [seq_len, head_dim / 2, 2], see rope.h
-  // Add to the routers' load and to gate_sum: in the first forward pass of training only.
+  // Add to loads and to gate_sum: in the first forward pass of training only.
   bool count_statistics = false;
+  Tensor loads = {};     // [num_mixtures, num_experts] int64: tokens routed to each expert, of mixtures in layer order
   Tensor gate_sum = {};  // [1] float64: sum of all Engram gates
 
   int64_t num_tokens() const { return num_sequences * seq_len; }

@@ -84,12 +84,4 @@ Tensor LanguageModel::logits(Context& ctx, const Tensor& hidden) const {
   return scores;
 }
 
-std::vector<const Moe*> LanguageModel::mixtures() const {
-  std::vector<const Moe*> all;
-  for (const auto& block : blocks_) {
-    if (block->moe() != nullptr) all.push_back(block->moe());
-  }
-  return all;
-}
-
 }  // namespace engram

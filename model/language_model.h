@@ -45,9 +45,6 @@ class LanguageModel {
   // Logits [num_rows, vocab_size] of some hidden states [num_rows, hidden].
   Tensor logits(Context& ctx, const Tensor& hidden) const;
 
-  // The mixtures of experts, in layer order.
-  std::vector<const Moe*> mixtures() const;
-
  private:
   ModelConfig config_;
   LanguageModelOptions options_;

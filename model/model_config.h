@@ -103,6 +103,9 @@ struct ModelConfig {
   ConnectionsConfig connections;
 
   bool is_moe_layer(int64_t layer) const { return moe.num_experts > 0 && layer >= num_dense_layers; }
+  int64_t num_mixtures() const {
+    return moe.num_experts > 0 && num_layers > num_dense_layers ? num_layers - num_dense_layers : 0;
+  }
   // Deviation of the projections back to the residual stream: init_std / sqrt(2 num_layers), as in GPT-2.
   double residual_init_std() const { return init_std / std::sqrt(2.0 * static_cast<double>(num_layers)); }
   bool has_dense_layers() const { return moe.num_experts == 0 || num_dense_layers > 0; }

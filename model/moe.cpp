@@ -22,8 +22,9 @@ std::optional<FeedForward> shared_experts(ParameterStore& store, const std::stri
 
 }  // namespace
 
-Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& config)
+Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& config, int64_t mixture)
     : config_(config.moe),
+      mixture_(mixture),
       router_(store.add(name + ".router.weight", ParameterKind::kRouter, {config.moe.num_experts, config.hidden},
                         config.init_std)),
       gate_up_(store.add(name + ".experts.gate_up.weight", ParameterKind::kExpertMatrix,
@@ -31,7 +32,6 @@ Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& conf
       down_(store.add(name + ".experts.down.weight", ParameterKind::kExpertMatrix,
                       {config.moe.num_experts, config.hidden, config.moe.expert_hidden}, config.residual_init_std())),
       bias_(store.add_state(name + ".router.bias", accumulator(store.dtype()), {config.moe.num_experts})),
-      load_(store.add_state(name + ".router.load", DType::kInt64, {config.moe.num_experts})),
       shared_(shared_experts(store, name, config)) {}
 
 // Chooses the experts of every token and sorts the (token, choice) pairs by expert.
@@ -44,7 +44,8 @@ void Moe::route(Context& ctx, const Tensor& x, Saved& saved) const {
   saved.weight = ctx.arena.take("moe.weight", wide, {num_tokens, config_.top_k});
   saved.slot = ctx.arena.take("moe.slot", DType::kInt64, {num_tokens, config_.top_k});
   saved.offsets = ctx.arena.take("moe.offsets", DType::kInt64, {num_experts + 1});
-  const Tensor load = ctx.count_statistics ? load_.value : ctx.arena.take("moe.load", DType::kInt64, {num_experts});
+  const Tensor load = ctx.count_statistics ? ctx.loads.rows(mixture_, 1).reshape({num_experts})
+                                           : ctx.arena.take("moe.load", DType::kInt64, {num_experts});
   if (!ctx.count_statistics) zero(ctx.stream, load);
 
   matmul(ctx.stream, x, router_.value, saved.logits, {.transpose_b = true});
@@ -103,11 +104,6 @@ Tensor Moe::backward(Context& ctx, const Tensor& dy, const Saved& saved) const {
   add(ctx.stream, dx, backward_router(ctx, dweight, saved), dx);
   if (shared_) add(ctx.stream, dx, shared_->backward(ctx, dy, saved.shared), dx);
   return dx;
-}
-
-void Moe::update_bias(Stream& stream) const {
-  router_update_bias(stream, load_.value, config_.bias_update_rate, bias_.value);
-  zero(stream, load_.value);
 }
 
 }  // namespace engram

@@ -20,28 +20,22 @@ class Moe {
     Tensor sorted, gate_up;  // [num_tokens * top_k, hidden], [.., 2 expert_hidden]
     Tensor h, routed;        // [num_tokens * top_k, expert_hidden], [.., hidden]
   };
-  Moe(ParameterStore& store, const std::string& name, const ModelConfig& config);
+  // mixture: its place among the mixtures of the model, and so in Context::loads.
+  Moe(ParameterStore& store, const std::string& name, const ModelConfig& config, int64_t mixture);
 
   Tensor forward(Context& ctx, const Tensor& x, Saved& saved) const;
   Tensor backward(Context& ctx, const Tensor& dy, const Saved& saved) const;
-
-  // After an applied update: moves each expert's bias by the configured rate toward balance. `load` of all ranks must
-  // have been summed. Sets the load to zero.
-  void update_bias(Stream& stream) const;
-
-  // [num_experts] int64: tokens routed to each expert since the last update, of this rank.
-  const Tensor& load() const { return load_.value; }
 
  private:
   void route(Context& ctx, const Tensor& x, Saved& saved) const;
   Tensor backward_router(Context& ctx, const Tensor& dweight, const Saved& saved) const;
 
   MoeConfig config_;
+  int64_t mixture_;
   Parameter& router_;
   Parameter& gate_up_;  // [num_experts, 2 expert_hidden, hidden]
   Parameter& down_;     // [num_experts, hidden, expert_hidden]
   StateArray& bias_;    // [num_experts]: added to the affinity for the choice alone
-  StateArray& load_;
   std::optional<FeedForward> shared_;
 };
 

@@ -6,10 +6,6 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kStateAlignment = 64;
-
-int64_t rounded_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
-
 int64_t product(const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;
@@ -55,6 +51,8 @@ Parameter& ParameterStore::add(std::string name, ParameterKind kind, std::vector
 
 StateArray& ParameterStore::add_state(std::string name, DType dtype, std::vector<int64_t> shape) {
   check_new(name);
+  ENGRAM_CHECK(states_.empty() || states_.front().value.dtype == dtype, "state array ", name, ": got ", name_of(dtype),
+               ", wanted ", name_of(states_.front().value.dtype), " like the others");
   return states_.emplace_back(StateArray{.name = std::move(name), .value = Tensor(nullptr, dtype, shape)});
 }
 
@@ -86,11 +84,13 @@ void ParameterStore::allocate(Stream& stream, const OwnershipMap& map) {
     parameter.grad = slice(grads_, offset, parameter.shape);
   }
 
-  int64_t state_bytes = 0;
-  for (const StateArray& state : states_) state_bytes += rounded_up(state.value.num_bytes(), kStateAlignment);
-  char* next = static_cast<char*>(take(state_buffer_, DType::kUInt8, state_bytes).data);
+  int64_t num_state = 0;
+  for (const StateArray& state : states_) num_state += state.value.numel();
+  state_values_ = take(state_buffer_, states_.empty() ? DType::kFloat32 : states_.front().value.dtype, num_state);
+  int64_t begin = 0;
   for (StateArray& state : states_) {
-    state.value.data = std::exchange(next, next + rounded_up(state.value.num_bytes(), kStateAlignment));
+    const int64_t count = state.value.numel();
+    state.value.data = state_values_.rows(std::exchange(begin, begin + count), count).data;
   }
 }
 

@@ -41,7 +41,7 @@ class ParameterStore {
   // Registers a parameter; the reference stays valid. Throws Error where the name is taken.
   Parameter& add(std::string name, ParameterKind kind, std::vector<int64_t> shape, double init_deviation,
                  double init_mean = 0.0);
-  // Registers a state array of zeros; `value` of the reference is set by allocate().
+  // Registers a state array of zeros; `value` of the reference is set by allocate(). All state arrays have one dtype.
   StateArray& add_state(std::string name, DType dtype, std::vector<int64_t> shape);
 
   // The numel of every parameter, in registration order: what an OwnershipMap is made of.
@@ -58,6 +58,8 @@ class ParameterStore {
   const Tensor& grads() const { return grads_; }
   const std::deque<Parameter>& parameters() const { return parameters_; }
   const std::deque<StateArray>& states() const { return states_; }
+  // The elements of all state arrays [n], one array after the other.
+  const Tensor& state_values() const { return state_values_; }
 
  private:
   void check_new(const std::string& name) const;
@@ -66,7 +68,7 @@ class ParameterStore {
   std::deque<StateArray> states_;
   DType dtype_;
   Buffer value_buffer_, grad_buffer_, state_buffer_;
-  Tensor values_, grads_;
+  Tensor values_, grads_, state_values_;
 };
 
 }  // namespace engram

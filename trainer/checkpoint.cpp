@@ -84,9 +84,9 @@ void remove_unfinished(const std::string& directory) {
   }
 }
 
-Manifest make_manifest(const Replica& r, const RunIdentity& identity, const std::string& directory) {
+Manifest make_manifest(Replica& r, const RunIdentity& identity, const std::string& directory) {
   Manifest manifest{.step = r.step,
-                    .applied_updates = r.applied_updates,
+                    .applied_updates = r.state.applied_updates(r.stream),
                     .world_size = r.world.size(),
                     .table_optimizer = std::string(enum_name(r.config.optimizer.table.kind)),
                     .identity = identity,
@@ -212,7 +212,7 @@ void load_checkpoint(Replica& r, const RunIdentity& identity, const std::string&
   r.reducer.all_gather(r.stream, r.store.values()).wait();
   if (scope == LoadScope::kWeights) return;
   r.step = manifest.step;
-  r.applied_updates = manifest.applied_updates;
+  r.state.set_applied_updates(r.stream, manifest.applied_updates);
 }
 
 }  // namespace engram

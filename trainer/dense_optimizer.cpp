@@ -13,16 +13,14 @@ DenseOptimizer::DenseOptimizer(Stream& stream, const DenseOptimizerConfig& confi
   v_ = both.rows(part_size, part_size);
 }
 
-void DenseOptimizer::update(Stream& stream, const Update& update, const Tensor& values, const Tensor& grads) const {
+void DenseOptimizer::update(Stream& stream, const Tensor& control, const Tensor& values, const Tensor& grads) const {
   adamw_update(stream,
-               {.learning_rate = update.lr,
+               {.learning_rate = config_.lr,
                 .beta1 = config_.beta1,
                 .beta2 = config_.beta2,
                 .eps = config_.eps,
-                .weight_decay = config_.weight_decay,
-                .grad_scale = update.grad_scale,
-                .step = update.step},
-               values, grads, m_, v_);
+                .weight_decay = config_.weight_decay},
+               control, values, grads, m_, v_);
 }
 
 }  // namespace engram

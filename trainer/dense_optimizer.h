@@ -9,16 +9,11 @@ namespace engram {
 // AdamW on this rank's part of the flat parameters; the formula is that of kernels/adamw.h.
 class DenseOptimizer {
  public:
-  struct Update {
-    double lr = 0;
-    double grad_scale = 1;  // clip factor
-    int64_t step = 1;       // number of this applied update, from 1
-  };
   // State of zeros for part_size elements.
   DenseOptimizer(Stream& stream, const DenseOptimizerConfig& config, DType dtype, int64_t part_size);
 
-  // values, grads [part_size].
-  void update(Stream& stream, const Update& update, const Tensor& values, const Tensor& grads) const;
+  // values, grads [part_size]; control [4] as in kernels/update_control.h.
+  void update(Stream& stream, const Tensor& control, const Tensor& values, const Tensor& grads) const;
 
   OptimizerState state() const { return {{"m", m_}, {"v", v_}}; }
 

@@ -20,7 +20,7 @@ Memory::Memory(Stream& stream, Communicator& group, const RunConfig& config, con
               .dtype = dtype,
               .seed = static_cast<uint64_t>(config.run.seed),
               .deviation = config.model.engram.table_init_std}),
-      optimizer_(stream, config.optimizer.table, table_.weight()),
+      optimizer_(stream, config.optimizer, table_.weight()),
       exchange_(group, layout_, {.width = table_.width(), .dtype = dtype}) {}
 
 void Memory::begin_fetch(Stream& stream, Arena& arena, const StepBatch& batch, int64_t micro_batch) {
@@ -55,8 +55,8 @@ const Tensor& Memory::return_gradients(Stream& stream) {
   return merged_grads_;
 }
 
-void Memory::update(Stream& stream, const TableOptimizer::Update& update) const {
-  optimizer_.update(stream, update, plan_.own_slots(), merged_grads_);
+void Memory::update(Stream& stream, const Tensor& control) const {
+  optimizer_.update(stream, control, plan_.own_slots(), merged_grads_);
 }
 
 }  // namespace engram

@@ -24,7 +24,7 @@ struct VocabularyMap {
 //   memory.begin_fetch(stream, arena, batch, sequences per micro-batch);   // rows are on their way
 //   ... model passes over micro_batch(0), micro_batch(1), ...              // the first reader waits for them
 //   memory.return_gradients(stream);                                       // sums of each owned row
-//   memory.update(stream, {.lr, ...});
+//   memory.update(stream, control);
 class Memory {
  public:
   Memory(Stream& stream, Communicator& group, const RunConfig& config, const VocabularyMap& vocabulary, DType dtype);
@@ -39,7 +39,7 @@ class Memory {
   // Sends the row gradients to the owners and merges theirs. Returns [num_own_unique, width].
   const Tensor& return_gradients(Stream& stream);
   // Updates the rows that the last return_gradients() gave gradients for.
-  void update(Stream& stream, const TableOptimizer::Update& update) const;
+  void update(Stream& stream, const Tensor& control) const;
   const RowLayout& layout() const { return layout_; }
   const MemoryTable& table() const { return table_; }
   const OptimizerState& optimizer_state() const { return optimizer_.state(); }

@@ -74,6 +74,7 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
       ownership(store.numels(), mesh.data().size(), ZeroPolicy::kFlat),
       reducer(mesh.data(), ownership),
       dense_optimizer(stream, config.optimizer.dense, accumulator(dtype), ownership.part_size()),
+      state(stream, config),
       arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
   store.allocate(stream, ownership);
   store.initialize(stream, static_cast<uint64_t>(config.run.seed));

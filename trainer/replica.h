@@ -7,6 +7,7 @@
 #include "parallel/mesh.h"
 #include "trainer/dense_optimizer.h"
 #include "trainer/memory.h"
+#include "trainer/step_state.h"
 
 namespace engram {
 
@@ -31,9 +32,9 @@ struct Replica {
   GradReducer reducer;
   DenseOptimizer dense_optimizer;
   std::optional<Memory> memory;
-  Arena arena;                  // activations of one step
-  int64_t step = 0;             // steps taken, skipped ones included: fixes the position in the data
-  int64_t applied_updates = 0;  // steps that were not skipped: what schedules and bias corrections count
+  StepState state;   // sums and decisions of the step at hand, and the number of applied updates
+  Arena arena;       // activations of one step
+  int64_t step = 0;  // steps taken, skipped ones included: fixes the position in the data
 
   int64_t history() const { return memory ? memory->history() : 0; }
   int64_t local_sequences() const { return config.train.global_batch / world.size(); }

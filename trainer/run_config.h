@@ -91,6 +91,8 @@ struct OptimizerConfig {
   ScheduleConfig schedule;
 };
 
+inline constexpr double kMostSteps = 1e8;  // their learning rates are held in memory
+
 struct TrainConfig {
   int64_t steps = 0;
   int64_t global_batch = 0;
@@ -194,7 +196,7 @@ void visit_fields(OptimizerConfig& c, Visitor&& field) {
 
 template <class Visitor>
 void visit_fields(TrainConfig& c, Visitor&& field) {
-  field("steps", c.steps, required({0, 1e12}), "optimizer steps of the run");
+  field("steps", c.steps, required({0, kMostSteps}), "optimizer steps of the run");
   field("global_batch", c.global_batch, required({1, 1e9}), "sequences of a step, over all ranks");
   field("micro_batch", c.micro_batch, Range{1, 1e6}, "sequences a rank computes at once");
   field("logits_chunk", c.logits_chunk, Range{1, 1e9}, "tokens whose logits are held at once");

@@ -36,10 +36,10 @@ int64_t table_state_bytes_per_row(TableOptimizerKind kind, int64_t width, DType 
   return num_bytes;
 }
 
-TableOptimizer::TableOptimizer(Stream& stream, const TableOptimizerConfig& config, const Tensor& weight)
-    : config_(config), weight_(weight) {
+TableOptimizer::TableOptimizer(Stream& stream, const OptimizerConfig& config, const Tensor& weight)
+    : config_(config.table), lr_(config.dense.lr * config.table.lr_mult), weight_(weight) {
   const int64_t num_slots = weight.size(0);
-  const auto arrays = arrays_of(config.kind, weight.size(1), accumulator(weight.dtype));
+  const auto arrays = arrays_of(config_.kind, weight.size(1), accumulator(weight.dtype));
   const auto aligned = [&](const ArrayShape& array) {
     return (num_slots * bytes_per_row(array) + kAlignment - 1) / kAlignment * kAlignment;
   };
@@ -55,23 +55,18 @@ TableOptimizer::TableOptimizer(Stream& stream, const TableOptimizerConfig& confi
   }
 }
 
-void TableOptimizer::update(Stream& stream, const Update& update, const Tensor& slots, const Tensor& grads) const {
-  const RowAdamOptions adam{.lr = update.lr,
-                            .beta1 = config_.beta1,
-                            .beta2 = config_.beta2,
-                            .eps = config_.eps,
-                            .grad_scale = update.grad_scale};
+void TableOptimizer::update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads) const {
+  const RowAdamOptions adam{.lr = lr_, .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps};
+  const auto moments = [&] { return RowAdamState{.m = state_[0].value, .v = state_[1].value}; };
   switch (config_.kind) {
     case TableOptimizerKind::kSgd:
-      row_update_sgd(stream, slots, grads, update.lr, update.grad_scale, weight_);
+      row_update_sgd(stream, control, slots, grads, lr_, weight_);
       break;
     case TableOptimizerKind::kAdamDense:
-      row_update_adam_dense(stream, slots, grads, adam, update.step, weight_,
-                            {.m = state_[0].value, .v = state_[1].value});
+      row_update_adam_dense(stream, control, slots, grads, adam, weight_, moments());
       break;
     case TableOptimizerKind::kAdamLazy:
-      row_update_adam_lazy(stream, slots, grads, adam, weight_, {.m = state_[0].value, .v = state_[1].value},
-                           state_[2].value);
+      row_update_adam_lazy(stream, control, slots, grads, adam, weight_, moments(), state_[2].value);
       break;
   }
 }

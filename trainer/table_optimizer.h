@@ -11,21 +11,18 @@ namespace engram {
 // decay.
 class TableOptimizer {
  public:
-  struct Update {
-    double lr = 0;          // with lr_mult in it
-    double grad_scale = 1;  // clip factor
-    int64_t step = 1;       // number of this applied update, from 1
-  };
   // weight [num_slots, width].
-  TableOptimizer(Stream& stream, const TableOptimizerConfig& config, const Tensor& weight);
+  TableOptimizer(Stream& stream, const OptimizerConfig& config, const Tensor& weight);
 
-  // slots [m] int64, distinct; grads [m, width]: each row's gradient, summed over the global batch.
-  void update(Stream& stream, const Update& update, const Tensor& slots, const Tensor& grads) const;
+  // slots [m] int64, distinct; grads [m, width]: each row's gradient, summed over the global batch; control [4] as in
+  // kernels/update_control.h.
+  void update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads) const;
 
   const OptimizerState& state() const { return state_; }
 
  private:
   TableOptimizerConfig config_;
+  double lr_;  // peak
   Tensor weight_;
   Buffer buffer_;
   OptimizerState state_;

@@ -1,5 +1,6 @@
 #include "kernels/adamw.h"
 #include "tests/gpu_testing.h"
+#include "tests/kernels/update_control_testing.h"
 
 namespace engram {
 namespace {
@@ -7,28 +8,55 @@ namespace {
 using test::relative_error;
 
 struct AdamWGpuTest : test::GpuFixture {
-  void compare(DType dtype, int64_t count) {
+  static constexpr AdamWOptions kOptions{.learning_rate = 2e-2, .eps = 1e-8};
+
+  // `shift` puts the arrays off the boundaries of wide loads.
+  void compare(DType dtype, int64_t count, int64_t shift) {
     Arena::Scope host_scope(host), device_scope(*device);
-    const Tensor weight = test::random_tensor<double>(host, 1, {count}),
-                 zero = test::constant_tensor(host, 0.0, {count});
+    const Tensor weight = test::random_tensor<double>(host, 1, {count + shift}),
+                 zero = test::constant_tensor(host, 0.0, {count + shift});
+    const auto tail = [&](const Tensor& x) { return x.rows(shift, count); };
     const Tensor device_weight = upload(weight, dtype), device_m = upload(zero, dtype), device_v = upload(zero, dtype);
     const Tensor want = rounded(weight, dtype), want_m = rounded(zero, dtype), want_v = rounded(zero, dtype);
+    const Tensor copy_of_weight = poisoned(DType::kBFloat16, {count + shift});
     for (int64_t step = 1; step <= 5; ++step) {
-      const AdamWOptions options{.learning_rate = 1e-2, .eps = 1e-8, .grad_scale = 0.25, .step = step};
-      const Tensor grad = test::random_tensor<double>(host, 100 + static_cast<uint64_t>(step), {count}, 0.1);
-      adamw_update(stream, options, device_weight, upload(grad, dtype), device_m, device_v);
-      adamw_update(cpu, options, want, rounded(grad, dtype), want_m, want_v);
+      const Tensor control = test::control_tensor(host, {.grad_scale = 0.25, .num_updates = step, .lr_ratio = 0.5});
+      const Tensor grad = test::random_tensor<double>(host, 100 + static_cast<uint64_t>(step), {count + shift}, 0.1);
+      adamw_update(stream, kOptions, to_device(control), tail(device_weight), tail(upload(grad, dtype)), tail(device_m),
+                   tail(device_v), tail(copy_of_weight));
+      adamw_update(cpu, kOptions, control, tail(want), tail(rounded(grad, dtype)), tail(want_m), tail(want_v));
     }
     EXPECT_LT(relative_error(download(device_weight), want), bound(dtype));
     EXPECT_LT(relative_error(download(device_m), want_m), bound(dtype));
     EXPECT_LT(relative_error(download(device_v), want_v), bound(dtype));
+    const Tensor got = download(tail(device_weight)), copied = download(tail(copy_of_weight));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto narrow = bfloat16(static_cast<float>(test::element(got, i)));
+      EXPECT_EQ(test::element(copied, i), double{static_cast<float>(narrow)});
+    }
   }
 };
 
 TEST_F(AdamWGpuTest, MatchesTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32}) {
-    for (const int64_t count : {0, 1, 255, 10'007}) compare(dtype, count);
+    for (const int64_t count : {0, 1, 255, 10'007}) {
+      for (const int64_t shift : {0, 1}) compare(dtype, count, shift);
+    }
   }
+}
+
+TEST_F(AdamWGpuTest, MoreElementsThanThreadsAreAllUpdated) { compare(DType::kFloat32, (int64_t{1} << 21) + 5, 0); }
+
+TEST_F(AdamWGpuTest, ARefusedStepChangesNoBit) {
+  const Tensor weight = upload(test::random_tensor<double>(host, 1, {1000}), DType::kFloat32);
+  const Tensor m = upload(test::random_tensor<double>(host, 2, {1000}), DType::kFloat32);
+  const Tensor grad = poisoned(DType::kFloat32, {1000}), rounded_copy = poisoned(DType::kBFloat16, {1000});
+  const Tensor before = to_host(weight), moment = to_host(m), copy_before = to_host(rounded_copy);
+  const Tensor control = to_device(test::control_tensor(host, {.apply = false}));
+  adamw_update(stream, kOptions, control, weight, grad, m, m, rounded_copy);
+  EXPECT_TRUE(test::same_bits(to_host(weight), before));
+  EXPECT_TRUE(test::same_bits(to_host(m), moment));
+  EXPECT_TRUE(test::same_bits(to_host(rounded_copy), copy_before));
 }
 
 }  // namespace

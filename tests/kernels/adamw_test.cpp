@@ -1,6 +1,8 @@
 #include "kernels/adamw.h"
 
-#include "tests/testing.h"
+#include <limits>
+
+#include "tests/kernels/update_control_testing.h"
 
 namespace engram {
 namespace {
@@ -8,13 +10,8 @@ namespace {
 using test::relative_error;
 
 struct AdamWTest : test::CpuFixture {
-  static constexpr AdamWOptions kOptions{.learning_rate = 1e-2,
-                                         .beta1 = 0.9,
-                                         .beta2 = 0.95,
-                                         .eps = 1e-8,
-                                         .weight_decay = 0.1,
-                                         .grad_scale = 0.25,
-                                         .step = 1};
+  static constexpr AdamWOptions kOptions{
+      .learning_rate = 2e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
 
   struct Shard {
     Tensor weight, m, v;
@@ -28,10 +25,8 @@ struct AdamWTest : test::CpuFixture {
   Tensor gradient(int64_t step, int64_t count) {
     return test::random_tensor<T>(arena, 100 + static_cast<uint64_t>(step), {count}, 0.1);
   }
-  static AdamWOptions options_at(int64_t step) {
-    AdamWOptions options = kOptions;
-    options.step = step;
-    return options;
+  Tensor control_at(int64_t step) {
+    return test::control_tensor(arena, {.grad_scale = 0.25, .num_updates = step, .lr_ratio = 0.5});
   }
 };
 
@@ -42,7 +37,7 @@ TEST_F(AdamWTest, MatchesTheFormulaOverManySteps) {
     for (int64_t i = 0; i < count; ++i) weight.push_back(test::element(shard.weight, i));
     for (int64_t step = 1; step <= 20; ++step) {
       const Tensor grad = gradient<double>(step, count);
-      adamw_update(stream, options_at(step), shard.weight, grad, shard.m, shard.v);
+      adamw_update(stream, kOptions, control_at(step), shard.weight, grad, shard.m, shard.v);
       for (size_t i = 0; i < weight.size(); ++i) {
         const double g = 0.25 * test::element(grad, static_cast<int64_t>(i));
         m[i] = 0.9 * m[i] + 0.1 * g;
@@ -66,8 +61,8 @@ TEST_F(AdamWTest, FloatMatchesDouble) {
   for (int64_t step = 1; step <= 100; ++step) {
     Arena::Scope scope(arena);
     const Tensor grad = gradient<float>(step, kCount);
-    adamw_update(stream, options_at(step), shard.weight, grad, shard.m, shard.v);
-    adamw_update(stream, options_at(step), want.weight, test::to_double(arena, grad), want.m, want.v);
+    adamw_update(stream, kOptions, control_at(step), shard.weight, grad, shard.m, shard.v);
+    adamw_update(stream, kOptions, control_at(step), want.weight, test::to_double(arena, grad), want.m, want.v);
   }
   EXPECT_LT(relative_error(shard.weight, want.weight), 1e-6);
   EXPECT_LT(relative_error(shard.m, want.m), 1e-6);
@@ -80,10 +75,10 @@ TEST_F(AdamWTest, CuttingTheShardChangesNoBit) {
   const Shard whole = make_shard<float>(kCount), cut = make_shard<float>(kCount);
   for (int64_t step = 1; step <= 3; ++step) {
     const Tensor grad = gradient<float>(step, kCount);
-    adamw_update(stream, options_at(step), whole.weight, grad, whole.m, whole.v);
+    adamw_update(stream, kOptions, control_at(step), whole.weight, grad, whole.m, whole.v);
     int64_t begin = 0;
     for (const int64_t count : {1, 0, 30, 3, 43}) {
-      adamw_update(stream, options_at(step), cut.weight.rows(begin, count), grad.rows(begin, count),
+      adamw_update(stream, kOptions, control_at(step), cut.weight.rows(begin, count), grad.rows(begin, count),
                    cut.m.rows(begin, count), cut.v.rows(begin, count));
       begin += count;
     }
@@ -93,27 +88,62 @@ TEST_F(AdamWTest, CuttingTheShardChangesNoBit) {
   EXPECT_TRUE(test::same_bits(whole.v, cut.v));
 }
 
+TEST_F(AdamWTest, ARefusedStepChangesNoBit) {
+  constexpr int64_t kCount = 9;
+  const Shard shard = make_shard<float>(kCount);
+  const Tensor rounded = arena.take("rounded", DType::kBFloat16, {kCount});
+  adamw_update(stream, kOptions, control_at(1), shard.weight, gradient<float>(1, kCount), shard.m, shard.v, rounded);
+  const Tensor weight = test::clone(arena, shard.weight), m = test::clone(arena, shard.m),
+               v = test::clone(arena, shard.v), kept = test::clone(arena, rounded);
+  const Tensor bad = test::constant_tensor(arena, std::numeric_limits<float>::quiet_NaN(), {kCount});
+  const Tensor refused = test::control_tensor(arena, {.apply = false});
+  adamw_update(stream, kOptions, refused, shard.weight, bad, shard.m, shard.v, rounded);
+  EXPECT_TRUE(test::same_bits(shard.weight, weight));
+  EXPECT_TRUE(test::same_bits(shard.m, m));
+  EXPECT_TRUE(test::same_bits(shard.v, v));
+  EXPECT_TRUE(test::same_bits(rounded, kept));
+}
+
+TEST_F(AdamWTest, TheRoundedCopyIsThatOfTheNewWeight) {
+  constexpr int64_t kCount = 37;
+  const Shard plain = make_shard<float>(kCount), master = make_shard<float>(kCount);
+  const Tensor rounded = arena.take("rounded", DType::kBFloat16, {kCount});
+  for (int64_t step = 1; step <= 3; ++step) {
+    const Tensor grad = gradient<float>(step, kCount);
+    adamw_update(stream, kOptions, control_at(step), plain.weight, grad, plain.m, plain.v);
+    adamw_update(stream, kOptions, control_at(step), master.weight, grad, master.m, master.v, rounded);
+  }
+  EXPECT_TRUE(test::same_bits(plain.weight, master.weight));
+  for (int64_t i = 0; i < kCount; ++i) {
+    const float weight = host_span<float>(master.weight)[static_cast<size_t>(i)];
+    EXPECT_EQ(host_span<bfloat16>(rounded)[static_cast<size_t>(i)].bits, bfloat16(weight).bits);
+  }
+}
+
 TEST_F(AdamWTest, AZeroGradientOnlyDecays) {
   const Shard shard = make_shard<float>(5);
   const Tensor start = test::clone(arena, shard.weight);
   AdamWOptions options = kOptions;
   options.eps = 1e-20;
-  adamw_update(stream, options, shard.weight, test::constant_tensor(arena, 0.0f, {5}), shard.m, shard.v);
+  adamw_update(stream, options, control_at(1), shard.weight, test::constant_tensor(arena, 0.0f, {5}), shard.m, shard.v);
   for (int64_t i = 0; i < 5; ++i) EXPECT_NEAR(test::element(shard.weight, i), 0.999 * test::element(start, i), 1e-7);
   options.weight_decay = 0;
   const Tensor decayed = test::clone(arena, shard.weight);
-  adamw_update(stream, options, shard.weight, test::constant_tensor(arena, 0.0f, {5}), shard.m, shard.v);
+  adamw_update(stream, options, control_at(1), shard.weight, test::constant_tensor(arena, 0.0f, {5}), shard.m, shard.v);
   EXPECT_TRUE(test::same_bits(shard.weight, decayed));
 }
 
 TEST_F(AdamWTest, RefusesWrongArguments) {
   const Shard shard = make_shard<float>(5);
   const Tensor grad = gradient<float>(1, 5), few = gradient<float>(1, 4);
+  const Tensor control = control_at(1);
   const auto message = [&](const AdamWOptions& options, const Tensor& gradients) {
-    return test::error_of([&] { adamw_update(stream, options, shard.weight, gradients, shard.m, shard.v); });
+    return test::error_of([&] { adamw_update(stream, options, control, shard.weight, gradients, shard.m, shard.v); });
   };
   EXPECT_NE(message(kOptions, few).find("grad, m or v: got float32 [4], wanted float32 [5]"), std::string::npos);
-  EXPECT_NE(message(options_at(0), grad).find("step is 0; updates are counted from 1"), std::string::npos);
+  const std::string of_control =
+      test::error_of([&] { adamw_update(stream, kOptions, control.rows(0, 3), shard.weight, grad, shard.m, shard.v); });
+  EXPECT_NE(of_control.find("control: got float64 [3], wanted float64 [4]"), std::string::npos) << of_control;
   AdamWOptions options = kOptions;
   options.beta2 = 1;
   EXPECT_NE(message(options, grad).find("a beta is 1; wanted at least 0 and below 1"), std::string::npos);

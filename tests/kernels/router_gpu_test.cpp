@@ -1,6 +1,7 @@
 #include "kernels/router.h"
 
 #include "tests/gpu_testing.h"
+#include "tests/kernels/update_control_testing.h"
 
 namespace engram {
 namespace {
@@ -81,13 +82,18 @@ TEST_F(RouterGpuTest, NansAreChosenWhereTheCpuFormChoosesThem) {
 }
 
 TEST_F(RouterGpuTest, MovesTheBiasLikeTheCpuForm) {
-  for (const int64_t num_experts : {1, 5, 64, 100}) {
-    const Tensor load = test::constant_tensor<int64_t>(host, 0, {num_experts});
-    for (int64_t e = 0; e < num_experts; ++e) host_span<int64_t>(load)[static_cast<size_t>(e)] = e * 7 % 5;
-    const Tensor want = test::random_tensor<double>(host, 5, {num_experts}), bias = upload(want, DType::kFloat64);
-    router_update_bias(stream, to_device(load), 0.25, bias);
-    router_update_bias(cpu, load, 0.25, want);
-    EXPECT_TRUE(test::same_bits(to_host(bias), want));
+  for (const bool apply : {true, false}) {
+    const Tensor control = test::control_tensor(host, {.apply = apply});
+    for (const int64_t num_experts : {1, 5, 64, 100}) {
+      const Tensor load = test::constant_tensor<int64_t>(host, 0, {7, num_experts});
+      for (int64_t i = 0; i < load.numel(); ++i) host_span<int64_t>(load)[static_cast<size_t>(i)] = i * i * 7 % 5;
+      const Tensor start = test::random_tensor<double>(host, 5, {7, num_experts}), want = test::clone(host, start);
+      const Tensor bias = upload(start, DType::kFloat64);
+      router_update_bias(stream, to_device(control), to_device(load), 0.25, bias);
+      router_update_bias(cpu, control, load, 0.25, want);
+      EXPECT_TRUE(test::same_bits(to_host(bias), want));
+      EXPECT_EQ(test::same_bits(want, start), !apply || num_experts == 1);
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "tests/testing.h"
+#include "tests/kernels/update_control_testing.h"
 
 namespace engram {
 namespace {
@@ -107,11 +107,13 @@ TEST_F(RouterTest, FloatMatchesDoubleAndBackwardRepeatsItsBits) {
 }
 
 TEST_F(RouterTest, BiasMovesByExactlyTheRateTowardBalance) {
-  const Tensor bias = test::tensor_of<double>(arena, {1, 1, 1, 1}, {4});
-  router_update_bias(stream, test::tensor_of<int64_t>(arena, {7, 4, 5, 4}, {4}), 0.25, bias);  // mean 5
-  EXPECT_TRUE(test::same_bits(bias, test::tensor_of<double>(arena, {0.75, 1.25, 1, 1.25}, {4})));
-  router_update_bias(stream, test::tensor_of<int64_t>(arena, {1, 0, 0, 0}, {4}), 0.25, bias);  // mean 1/4
-  EXPECT_TRUE(test::same_bits(bias, test::tensor_of<double>(arena, {0.5, 1.5, 1.25, 1.5}, {4})));
+  const Tensor bias = test::tensor_of<double>(arena, {1, 1, 1, 1, 0.5, 1.5, 1.25, 1.5}, {2, 4});
+  const Tensor load = test::tensor_of<int64_t>(arena, {7, 4, 5, 4, 1, 0, 0, 0}, {2, 4});  // means 5 and 1/4
+  router_update_bias(stream, test::control_tensor(arena, {.apply = false}), load, 0.25, bias);
+  EXPECT_TRUE(test::same_bits(bias, test::tensor_of<double>(arena, {1, 1, 1, 1, 0.5, 1.5, 1.25, 1.5}, {2, 4})));
+  router_update_bias(stream, test::control_tensor(arena, {}), load, 0.25, bias);
+  EXPECT_TRUE(
+      test::same_bits(bias, test::tensor_of<double>(arena, {0.75, 1.25, 1, 1.25, 0.25, 1.75, 1.5, 1.75}, {2, 4})));
 }
 
 TEST_F(RouterTest, RefusesWhatDoesNotFit) {

@@ -1,6 +1,7 @@
 #include "kernels/row_update.h"
 
 #include "tests/gpu_testing.h"
+#include "tests/kernels/update_control_testing.h"
 
 namespace engram {
 namespace {
@@ -14,16 +15,16 @@ struct RowUpdateGpuTest : test::GpuFixture {
     Tensor weight, grad, slots, count;
     RowAdamState state;
   };
-  static constexpr RowAdamOptions kOptions{.lr = 0.01, .grad_scale = 0.5};
-  static constexpr int64_t kStep = 7;
+  static constexpr RowAdamOptions kOptions{.lr = 0.02};
+  static constexpr UpdateControl kControl{.grad_scale = 0.5, .num_updates = 7, .lr_ratio = 0.5};
 
-  static void update(Stream& queue, Rule rule, const Table& t) {
-    if (rule == Rule::kSgd) row_update_sgd(queue, t.slots, t.grad, kOptions.lr, kOptions.grad_scale, t.weight);
+  static void update(Stream& queue, Rule rule, const Tensor& control, const Table& t) {
+    if (rule == Rule::kSgd) row_update_sgd(queue, control, t.slots, t.grad, kOptions.lr, t.weight);
     if (rule == Rule::kAdamLazy) {
-      row_update_adam_lazy(queue, t.slots, t.grad, kOptions, t.weight, t.state, t.count);
+      row_update_adam_lazy(queue, control, t.slots, t.grad, kOptions, t.weight, t.state, t.count);
     }
     if (rule == Rule::kAdamDense) {
-      row_update_adam_dense(queue, t.slots, t.grad, kOptions, kStep, t.weight, t.state);
+      row_update_adam_dense(queue, control, t.slots, t.grad, kOptions, t.weight, t.state);
     }
   }
 
@@ -49,8 +50,11 @@ struct RowUpdateGpuTest : test::GpuFixture {
                     .count = to_device(want.count),
                     .state = {.m = upload(want.state.m, wide), .v = upload(want.state.v, wide)}};
     const Tensor before = to_host(got.weight);
-    update(cpu, rule, want);
-    update(stream, rule, got);
+    const Tensor control = test::control_tensor(host, kControl), refused = test::control_tensor(host, {.apply = false});
+    update(stream, rule, to_device(refused), got);
+    EXPECT_TRUE(test::same_bits(to_host(got.weight), before));
+    update(cpu, rule, control, want);
+    update(stream, rule, to_device(control), got);
     EXPECT_LT(relative_error(download(got.weight), want.weight), bound(dtype));
     EXPECT_LT(relative_error(download(got.state.m), want.state.m), bound(wide));
     EXPECT_LT(relative_error(download(got.state.v), want.state.v), bound(wide));
@@ -84,7 +88,7 @@ TEST_F(RowUpdateGpuTest, WithoutTouchedRowsOnlyTheDenseRuleMovesTheTable) {
                   .slots = slots,
                   .count = to_device(test::constant_tensor<int32_t>(host, 1, {5})),
                   .state = {.m = upload(ones, DType::kFloat32), .v = upload(ones, DType::kFloat32)}};
-    update(stream, rule, t);
+    update(stream, rule, to_device(test::control_tensor(host, kControl)), t);
     EXPECT_EQ(test::same_bits(download(t.weight), weight), rule != Rule::kAdamDense);
   }
 }

@@ -1,6 +1,8 @@
 #include "kernels/row_update.h"
 
-#include "tests/testing.h"
+#include <limits>
+
+#include "tests/kernels/update_control_testing.h"
 
 namespace engram {
 namespace {
@@ -8,6 +10,7 @@ namespace {
 using test::relative_error;
 
 constexpr int64_t kSlots = 11, kWidth = 5;
+constexpr double kGradScale = 0.25, kLrRatio = 0.5, kRate = 1e-2;  // kRate: learning rate times kLrRatio
 
 // Textbook Adam in double on whole tables, one element at a time.
 struct Oracle {
@@ -27,18 +30,18 @@ struct Oracle {
       if (!moves[slot]) continue;
       const auto n = static_cast<double>(++count[slot]);
       for (size_t i = slot * kWidth; i < (slot + 1) * kWidth; ++i) {
-        const double g = dense[i] * options.grad_scale;
+        const double g = dense[i] * kGradScale;
         m[i] = options.beta1 * m[i] + (1 - options.beta1) * g;
         v[i] = options.beta2 * v[i] + (1 - options.beta2) * g * g;
         const double m_hat = m[i] / (1 - std::pow(options.beta1, n)), v_hat = v[i] / (1 - std::pow(options.beta2, n));
-        weight[i] -= options.lr * m_hat / (std::sqrt(v_hat) + options.eps);
+        weight[i] -= kRate * m_hat / (std::sqrt(v_hat) + options.eps);
       }
     }
   }
 };
 
 struct RowUpdateTest : test::CpuFixture {
-  RowAdamOptions options{.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-20, .grad_scale = 0.25};
+  RowAdamOptions options{.lr = kRate / kLrRatio, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-20};
 
   struct Table {
     Tensor weight, count;
@@ -51,6 +54,9 @@ struct RowUpdateTest : test::CpuFixture {
             {.m = test::constant_tensor(arena, T(0), {kSlots, kWidth}),
              .v = test::constant_tensor(arena, T(0), {kSlots, kWidth})}};
   }
+  Tensor control_at(int64_t step) {
+    return test::control_tensor(arena, {.grad_scale = kGradScale, .num_updates = step, .lr_ratio = kLrRatio});
+  }
   // One update of `table`: lazy where step is 0, else dense.
   template <class T>
   void update(const Table& table, const std::vector<int64_t>& slots, const std::vector<double>& grad, int64_t step) {
@@ -58,10 +64,11 @@ struct RowUpdateTest : test::CpuFixture {
     const int64_t m = std::ssize(slots);
     const Tensor index = test::tensor_of<int64_t>(arena, slots, {m});
     const Tensor values = test::tensor_of<T>(arena, std::vector<T>(grad.begin(), grad.end()), {m, kWidth});
+    const Tensor control = control_at(step);
     if (step == 0)
-      row_update_adam_lazy(stream, index, values, options, table.weight, table.state, table.count);
+      row_update_adam_lazy(stream, control, index, values, options, table.weight, table.state, table.count);
     else
-      row_update_adam_dense(stream, index, values, options, step, table.weight, table.state);
+      row_update_adam_dense(stream, control, index, values, options, table.weight, table.state);
   }
 
   // 300 steps over rows of very different popularity; slot 10 is touched in step 1 alone, slot 9 never.
@@ -162,7 +169,7 @@ TEST_F(RowUpdateTest, FirstTouchMovesARowByTheLearningRate) {
       for (int step = 0; step < num_untouched; ++step) update<double>(table, {0}, std::vector<double>(kWidth, 1.0), 0);
       const double before = test::element(table.weight, 3 * kWidth);
       update<double>(table, {3}, std::vector<double>(kWidth, 1e-3), 0);
-      EXPECT_NEAR((before - test::element(table.weight, 3 * kWidth)) / options.lr, 1.0, 1e-12);
+      EXPECT_NEAR((before - test::element(table.weight, 3 * kWidth)) / kRate, 1.0, 1e-12);
     }
   }
 }
@@ -174,7 +181,7 @@ TEST_F(RowUpdateTest, DenseAdamCarriesARowOnAfterItsLastTouch) {
     options.beta2 = beta2;
     const Table table = make_table<double>();
     const double before = test::element(table.weight, 3 * kWidth);
-    const auto displacement = [&] { return (before - test::element(table.weight, 3 * kWidth)) / options.lr; };
+    const auto displacement = [&] { return (before - test::element(table.weight, 3 * kWidth)) / kRate; };
     constexpr int64_t kLate = 100000;
     update<double>(table, {3}, std::vector<double>(kWidth, 1e-3), kLate);
     EXPECT_NEAR(displacement(), at_once, 1e-4);
@@ -197,7 +204,7 @@ TEST_F(RowUpdateTest, ZeroGradientOfATouchedRowStillCounts) {
 TEST_F(RowUpdateTest, SgdMovesTouchedRowsAlone) {
   const Tensor weight = test::random_tensor<float>(arena, 1, {kSlots, kWidth}), before = test::clone(arena, weight);
   const Tensor grad = test::random_tensor<float>(arena, 2, {2, kWidth});
-  row_update_sgd(stream, test::tensor_of<int64_t>(arena, {7, 3}, {2}), grad, 0.5, 0.25, weight);
+  row_update_sgd(stream, control_at(1), test::tensor_of<int64_t>(arena, {7, 3}, {2}), grad, 1.0, weight);
   for (int64_t i = 0; i < weight.numel(); ++i) {
     const int64_t slot = i / kWidth, from = slot == 7 ? 0 : slot == 3 ? kWidth : -1;
     const float step = from < 0 ? 0.0f : 0.125f * static_cast<float>(test::element(grad, from + i % kWidth));
@@ -207,6 +214,23 @@ TEST_F(RowUpdateTest, SgdMovesTouchedRowsAlone) {
   }
 }
 
+TEST_F(RowUpdateTest, ARefusedStepChangesNoBit) {
+  const Table table = make_table<float>();
+  update<float>(table, {4, 2}, std::vector<double>(2 * kWidth, 1.0), 0);
+  const Tensor weight = test::clone(arena, table.weight), m = test::clone(arena, table.state.m),
+               v = test::clone(arena, table.state.v), count = test::clone(arena, table.count);
+  const Tensor refused = test::control_tensor(arena, {.apply = false});
+  const Tensor slots = test::tensor_of<int64_t>(arena, {2}, {1});
+  const Tensor bad = test::constant_tensor(arena, std::numeric_limits<float>::quiet_NaN(), {1, kWidth});
+  row_update_sgd(stream, refused, slots, bad, 1.0, table.weight);
+  row_update_adam_lazy(stream, refused, slots, bad, options, table.weight, table.state, table.count);
+  row_update_adam_dense(stream, refused, slots, bad, options, table.weight, table.state);
+  EXPECT_TRUE(test::same_bits(table.weight, weight));
+  EXPECT_TRUE(test::same_bits(table.state.m, m));
+  EXPECT_TRUE(test::same_bits(table.state.v, v));
+  EXPECT_TRUE(test::same_bits(table.count, count));
+}
+
 TEST_F(RowUpdateTest, EmptyTablesAndNoTouchedRowsWork) {
   const Table table = make_table<float>();
   const Tensor before = test::clone(arena, table.weight);
@@ -214,18 +238,19 @@ TEST_F(RowUpdateTest, EmptyTablesAndNoTouchedRowsWork) {
   update<float>(table, {}, {}, 1);
   EXPECT_TRUE(test::same_bits(table.weight, before));
   const Tensor none = arena.take("none", DType::kFloat32, {0, kWidth}), slots = arena.take("slots", DType::kInt64, {0});
-  row_update_sgd(stream, slots, none, 1.0, 1.0, none);
-  row_update_adam_dense(stream, slots, none, options, 1, none, {.m = none, .v = none});
+  row_update_sgd(stream, control_at(1), slots, none, 1.0, none);
+  row_update_adam_dense(stream, control_at(1), slots, none, options, none, {.m = none, .v = none});
 }
 
 TEST_F(RowUpdateTest, RefusesWhatDoesNotFit) {
   const Table table = make_table<float>();
   const Tensor slots = test::tensor_of<int64_t>(arena, {0, 1}, {2});
   const Tensor grad = arena.take("grad", DType::kFloat32, {3, kWidth});
-  std::string message = test::error_of([&] { row_update_sgd(stream, slots, grad, 1, 1, table.weight); });
+  std::string message = test::error_of([&] { row_update_sgd(stream, control_at(1), slots, grad, 1, table.weight); });
   EXPECT_NE(message.find("grad: got float32 [3, 5], wanted float32 [2, 5]"), std::string::npos) << message;
-  message = test::error_of([&] { update<float>(table, {0}, std::vector<double>(kWidth, 0.0), -1); });
-  EXPECT_NE(message.find("step -1; wanted the number of this update, from 1"), std::string::npos) << message;
+  const Tensor short_control = control_at(1).rows(0, 3);
+  message = test::error_of([&] { row_update_sgd(stream, short_control, slots, grad.rows(0, 2), 1, table.weight); });
+  EXPECT_NE(message.find("control: got float64 [3], wanted float64 [4]"), std::string::npos) << message;
 }
 
 }  // namespace

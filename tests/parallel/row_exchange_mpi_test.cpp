@@ -97,10 +97,13 @@ struct Optimizer {
 
   void update(Rule rule, int64_t step, RowWorld& world, const Tensor& merged) const {
     const Tensor &slots = world.plan.own_slots(), &weight = world.table.weight();
-    const RowAdamOptions options{.lr = 0.1, .grad_scale = 0.25};
-    if (rule == Rule::kSgd) row_update_sgd(world.stream, slots, merged, 0.1, 0.25, weight);
-    if (rule == Rule::kAdamLazy) row_update_adam_lazy(world.stream, slots, merged, options, weight, {m, v}, count);
-    if (rule == Rule::kAdamDense) row_update_adam_dense(world.stream, slots, merged, options, step, weight, {m, v});
+    const RowAdamOptions options{.lr = 0.1};
+    double values[] = {1, 0.25, static_cast<double>(step), 1};  // see kernels/update_control.h
+    const Tensor control(values, DType::kFloat64, {4});
+    Stream& stream = world.stream;
+    if (rule == Rule::kSgd) row_update_sgd(stream, control, slots, merged, 0.1, weight);
+    if (rule == Rule::kAdamLazy) row_update_adam_lazy(stream, control, slots, merged, options, weight, {m, v}, count);
+    if (rule == Rule::kAdamDense) row_update_adam_dense(stream, control, slots, merged, options, weight, {m, v});
   }
 
   Tensor m, v, count;

@@ -1,0 +1,62 @@
+#pragma once
+
+#include "kernels/core/buffer.h"
+#include "parallel/communicator.h"
+#include "trainer/run_config.h"
+
+namespace engram {
+
+// What a step sums up over its micro-batches; over all ranks once reduced. The squares are those of the gradients, each
+// parameter's counted once, at its owner.
+enum class StepSum : int64_t { kLoss, kDenseSquares, kTableSquares, kGates, kUniqueRows, kRequestedRows };
+
+// Sums and decisions of the step at hand, on the device: whether it is applied, how its gradients are clipped and at
+// which learning rate. The host reads them for its report alone.
+//
+//   state.begin(stream);
+//   ... ops add to state.sum(StepSum::kLoss), state.loads(), ...
+//   state.reduce(stream, world);
+//   state.decide(stream);
+//   ... optimizers read state.dense_control(), state.table_control()
+class StepState {
+ public:
+  // What the host sees of a step.
+  struct Values {
+    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0;
+    bool applied = false;
+    double lr_ratio = 0;
+    std::vector<int64_t> loads;
+  };
+  StepState(Stream& stream, const RunConfig& config);
+
+  // Sets sums and loads to zero.
+  void begin(Stream& stream) const;
+  // [1] float64, to be added to.
+  Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
+  // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
+  const Tensor& loads() const { return loads_; }
+  // Adds the numbers of distinct and requested rows of this rank's batch.
+  void set_row_counts(Stream& stream, int64_t unique, int64_t requested);
+
+  // Sums everything over the ranks.
+  void reduce(Stream& stream, Communicator& world) const;
+  // kernels/step_control.h for the reduced sums.
+  void decide(Stream& stream) const;
+  // [4] float64, see kernels/update_control.h.
+  Tensor dense_control() const { return control_.rows(0, 1).reshape({control_.size(1)}); }
+  Tensor table_control() const { return control_.rows(1, 1).reshape({control_.size(1)}); }
+
+  Values read(Stream& stream) const;
+
+  // Steps that were applied: what schedules and bias corrections count.
+  int64_t applied_updates(Stream& stream) const;
+  void set_applied_updates(Stream& stream, int64_t count) const;
+
+ private:
+  ClipConfig clip_;
+  Buffer buffer_;
+  Tensor sums_, control_, loads_, lr_ratios_;
+  std::array<double, 2> row_counts_{};
+};
+
+}  // namespace engram
