@@ -67,7 +67,7 @@ ParameterCount count_parameters(const ModelConfig& c) {
   count.head = c.tie_embeddings ? 0 : c.vocab_size * c.hidden;
   count.attention = c.num_layers * attention_parameters(c);
   count.dense_feed_forward = dense_layers * 3 * c.hidden * c.ffn_hidden;
-  count.shared_experts = moe_layers * c.moe.num_shared_experts * expert;
+  count.shared_experts = moe_layers * 3 * c.hidden * c.moe.shared_width();
   count.routed_experts = moe_layers * c.moe.num_experts * expert;
   count.active_routed_experts = moe_layers * c.moe.top_k * expert;
   count.router = moe_layers * c.moe.num_experts * c.hidden;

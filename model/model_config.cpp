@@ -54,6 +54,10 @@ ConfigProblems validate(const MoeConfig& c) {
     problems.push_back({{"expert_hidden", "num_experts"},
                         fmt::format("0 with num_experts {}; wanted the width of an expert", c.num_experts)});
   }
+  if (c.shared_hidden > 0 && c.num_shared_experts == 0) {
+    problems.push_back({{"shared_hidden", "num_shared_experts"},
+                        fmt::format("{} without shared experts; wanted num_shared_experts above 0", c.shared_hidden)});
+  }
   return problems;
 }
 

@@ -46,8 +46,11 @@ struct MoeConfig {
   int64_t top_k = 2;
   int64_t num_shared_experts = 0;
   int64_t expert_hidden = 0;  // SwiGLU width of one expert, shared ones too
+  int64_t shared_hidden = 0;  // SwiGLU width of all shared experts together; 0 = what num_shared_experts gives
   double route_scale = 1.0;
   double bias_update_rate = 0.001;
+
+  int64_t shared_width() const { return shared_hidden > 0 ? shared_hidden : num_shared_experts * expert_hidden; }
 };
 ConfigProblems validate(const MoeConfig& config);
 
@@ -134,6 +137,7 @@ void visit_fields(MoeConfig& c, Visitor&& field) {
   field("top_k", c.top_k, Range{1, 1e4}, "routed experts a token goes to");
   field("num_shared_experts", c.num_shared_experts, Range{0, 1e4}, "experts every token goes to");
   field("expert_hidden", c.expert_hidden, Range{0, 1e7}, "SwiGLU width of one expert");
+  field("shared_hidden", c.shared_hidden, Range{0, 1e7}, "width of all shared experts; 0 = as the routed ones");
   field("route_scale", c.route_scale, Range{0, 1e3}, "factor on the normalised routing weights");
   field("bias_update_rate", c.bias_update_rate, Range{0, 1}, "step of the balancing bias; 0 = no balancing");
 }

@@ -15,7 +15,7 @@ std::optional<FeedForward> shared_experts(ParameterStore& store, const std::stri
   if (config.moe.num_shared_experts == 0) return std::nullopt;
   return FeedForward(store, name + ".shared",
                      {.hidden = config.hidden,
-                      .width = config.moe.num_shared_experts * config.moe.expert_hidden,
+                      .width = config.moe.shared_width(),
                       .init_std = config.init_std,
                       .residual_init_std = config.residual_init_std()});
 }

@@ -116,6 +116,7 @@ TEST(Accounting, AgreesWithWhatTheModelRegisters) {
   for (const bool tie : {false, true}) {
     ModelConfig config = small_model();
     config.tie_embeddings = tie;
+    config.moe.shared_hidden = tie ? 13 : 0;
     ParameterStore store(DType::kFloat32);
     const LanguageModel model(store, config, {});
     const ParameterCount count = count_parameters(config);

@@ -50,6 +50,11 @@ const Rule kRules[] = {
     {[](auto& m) { m.attention.num_heads = 0; }, "attention.num_heads", "0 is outside [1, 65536]"},
     {[](auto& m) { m.moe.top_k = 9; }, "moe.top_k", "9 active experts of 8 routed ones"},
     {[](auto& m) { m.moe.expert_hidden = 0; }, "moe.expert_hidden", "0 with num_experts 8"},
+    {[](auto& m) {
+       m.moe.num_shared_experts = 0;
+       m.moe.shared_hidden = 8;
+     },
+     "moe.shared_hidden", "8 without shared experts"},
     {[](auto& m) { m.engram.memory_dim = 72; }, "engram.memory_dim",
      "72 is not divisible by orders x heads = 2 x 8 = 16"},
     {[](auto& m) { m.engram.memory_dim = 0; }, "engram.memory_dim", "0 with layers [1, 3]"},
