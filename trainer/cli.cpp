@@ -19,6 +19,7 @@ struct Parsed {
   EstimateCommand estimate;
   DataBuildCommand data_build;
   BenchStepCommand bench_step;
+  SweepPlanCommand sweep_plan;
   ConfigPrintCommand config_print;
   ConfigExplainCommand config_explain;
   Command command;
@@ -162,6 +163,14 @@ void add_bench(CLI::App& app, Parsed& parsed) {
       ->type_name("N");
 }
 
+void add_sweep(CLI::App& app, Parsed& parsed) {
+  const std::string example = "engram sweep plan configs/sweeps/laptop.yaml";
+  CLI::App* group = add_group(app, {"sweep", "Many runs that share a budget: plan.", example});
+  CLI::App* plan = add_verb(*group, parsed, parsed.sweep_plan,
+                            {"plan", "What the trials of a sweep would be, with every count.", example});
+  add_config(plan, parsed.sweep_plan);
+}
+
 void add_config_verbs(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram config explain model.engram";
   CLI::App* group = add_group(app, {"config", "Configuration: print, explain.", example});
@@ -227,6 +236,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_data(app, parsed);
   add_estimate(app, parsed);
   add_bench(app, parsed);
+  add_sweep(app, parsed);
   add_config_verbs(app, parsed);
 }
 

@@ -55,6 +55,11 @@ struct BenchStepCommand {
   int64_t warmup = 2;
 };
 
+struct SweepPlanCommand {
+  std::string config;
+  std::vector<std::string> sets;
+};
+
 struct ConfigPrintCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -70,7 +75,7 @@ struct ShowText {
 };
 
 using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
-                             BenchStepCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+                             BenchStepCommand, SweepPlanCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

@@ -30,6 +30,14 @@ std::string explanation(const FieldInfo& field) {
   return fmt::format("{}: {}, {}\n    {}\n", field.path, field.type, standing, field.meaning);
 }
 
+template <class Config>
+Config parse(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
+  ConfigReader<Config> reader;
+  reader.add_file(text, name);
+  for (const std::string& change : overrides) reader.add_override(change);
+  return reader.finish();
+}
+
 }  // namespace
 
 RunConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
@@ -37,10 +45,15 @@ RunConfig load_config(const std::string& path, const std::vector<std::string>& o
 }
 
 RunConfig parse_config(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
-  ConfigReader reader;
-  reader.add_file(text, name);
-  for (const std::string& change : overrides) reader.add_override(change);
-  return reader.finish();
+  return parse<RunConfig>(text, name, overrides);
+}
+
+SweepFile load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+  return parse<SweepFile>(read_start_of_file(path), path, overrides);
+}
+
+SweepFile parse_sweep(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
+  return parse<SweepFile>(text, name, overrides);
 }
 
 std::vector<ConfigEntry> config_entries(const RunConfig& config) {
@@ -85,7 +98,7 @@ std::vector<std::string> config_differences(const RunConfig& a, const RunConfig&
 }
 
 std::string explain_key(std::string_view path) {
-  const std::vector<FieldInfo> fields = config_fields(RunConfig{});
+  const std::vector<FieldInfo> fields = config_fields(SweepFile{});
   const std::string below = fmt::format("{}.", path);
   std::string text;
   std::vector<std::string> paths;

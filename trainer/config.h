@@ -7,7 +7,7 @@
 
 #include "kernels/core/check.h"
 #include "model/model_config.h"
-#include "trainer/run_config.h"
+#include "trainer/sweep_config.h"
 
 // Reading, checking and printing of run configurations. The file format is a strict subset of YAML: no duplicate keys,
 // anchors, aliases, tags or second documents; booleans are true and false, integers decimal; at most 1 MB.
@@ -26,6 +26,10 @@ RunConfig load_config(const std::string& path, const std::vector<std::string>& o
 
 // The same from text; `name` stands for the file in messages.
 RunConfig parse_config(std::string_view text, std::string_view name, const std::vector<std::string>& overrides = {});
+
+// The same for a sweep file: a section `sweep` beside the sections of a run.
+SweepFile load_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
+SweepFile parse_sweep(std::string_view text, std::string_view name, const std::vector<std::string>& overrides = {});
 
 // One leaf of the configuration, in the order of the field lists.
 struct ConfigEntry {

@@ -19,6 +19,10 @@ std::string type_text(const std::string&, const Range*) { return "text"; }
 std::string type_text(const std::vector<int64_t>&, const Range* range) {
   return "a list of integers" + range_text(range);
 }
+std::string type_text(const std::vector<double>&, const Range* range) {
+  return "a list of numbers" + range_text(range);
+}
+std::string type_text(const std::vector<std::string>&, const Range*) { return "a list of texts"; }
 template <class E>
 std::string type_text(const E&, const Range*) {
   return "one of " + joined(enum_names(E{}));
@@ -29,6 +33,14 @@ std::string value_text(double value) { return number_text(value); }
 std::string value_text(bool value) { return value ? "true" : "false"; }
 std::string value_text(const std::string& value) { return quoted_text(value); }
 std::string value_text(const std::vector<int64_t>& value) { return number_text(value); }
+template <class Element>
+std::string list_text(const std::vector<Element>& values) {
+  std::string text = "[";
+  for (const Element& value : values) text += (text.size() > 1 ? ", " : "") + value_text(value);
+  return text + "]";
+}
+std::string value_text(const std::vector<double>& value) { return list_text(value); }
+std::string value_text(const std::vector<std::string>& value) { return list_text(value); }
 template <class E>
 requires std::is_enum_v<E> std::string value_text(E value) { return std::string(enum_name(value)); }
 
@@ -74,15 +86,18 @@ std::string in_quotes(std::string_view text) {
   return quoted + "\"";
 }
 
-}  // namespace
-
-std::vector<FieldInfo> config_fields(const RunConfig& config) {
-  RunConfig copy = config;
+template <class Config>
+std::vector<FieldInfo> fields_of(Config config) {
   Collector collector;
   PathVisitor visitor(collector);
-  visit_fields(copy, visitor);
+  visit_fields(config, visitor);
   return std::move(collector.fields);
 }
+
+}  // namespace
+
+std::vector<FieldInfo> config_fields(const RunConfig& config) { return fields_of(config); }
+std::vector<FieldInfo> config_fields(const SweepFile& file) { return fields_of(file); }
 
 std::string quoted_text(std::string_view text) { return is_plain_safe(text) ? std::string(text) : in_quotes(text); }
 

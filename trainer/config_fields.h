@@ -7,11 +7,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "trainer/run_config.h"
+#include "trainer/sweep_config.h"
 
 namespace engram {
 
-// One key of the run configuration: a value, or a section that holds further keys.
+// One key of a configuration: a value, or a section that holds further keys.
 struct FieldInfo {
   std::string path;  // "model.engram.heads"
   bool is_section = false;
@@ -23,6 +23,7 @@ struct FieldInfo {
 
 // Every key of `config`, sections before what they hold, in the order of the field lists.
 std::vector<FieldInfo> config_fields(const RunConfig& config);
+std::vector<FieldInfo> config_fields(const SweepFile& file);
 
 // Text that YAML reads back as the same string: plain where that is safe, otherwise quoted.
 std::string quoted_text(std::string_view text);
@@ -47,7 +48,7 @@ class PathVisitor {
   template <class T>
   void operator()(std::string_view name, T& value, std::string_view meaning) {
     const std::string path = prefix_ + std::string(name);
-    if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::string>) {
+    if constexpr (std::is_class_v<T> && !requires { value.push_back({}); }) {  // neither text nor list
       leaf_.section(path, meaning);
       PathVisitor nested(leaf_, path + ".");
       visit_fields(value, nested);

@@ -39,7 +39,8 @@ std::vector<std::string> paths_ending_in(const std::vector<FieldInfo>& fields, c
 }  // namespace
 
 // Visitor that moves the values of the tree at hand into the configuration.
-struct ConfigReader::Assigner {
+template <class Config>
+struct ConfigReader<Config>::Assigner {
   ConfigReader& reader;
 
   void section(const std::string&, std::string_view) {}
@@ -56,9 +57,11 @@ struct ConfigReader::Assigner {
   }
 };
 
-ConfigReader::ConfigReader() : fields_(config_fields(RunConfig{})) {}
+template <class Config>
+ConfigReader<Config>::ConfigReader() : fields_(config_fields(Config{})) {}
 
-void ConfigReader::add_file(std::string_view text, std::string_view name) {
+template <class Config>
+void ConfigReader<Config>::add_file(std::string_view text, std::string_view name) {
   const size_t source = sources_.size();
   sources_.emplace_back(name);
   std::vector<YamlProblem> problems;
@@ -72,7 +75,8 @@ void ConfigReader::add_file(std::string_view text, std::string_view name) {
   if (problems.empty()) add({source, root.mark}, "wanted keys and values at the top");
 }
 
-void ConfigReader::add_override(std::string_view text) {
+template <class Config>
+void ConfigReader<Config>::add_override(std::string_view text) {
   const size_t source = sources_.size();
   sources_.push_back(kOverridePrefix + std::string(text.substr(0, 200)));
   const size_t equals = text.find('=');
@@ -101,7 +105,8 @@ void ConfigReader::add_override(std::string_view text) {
   apply(node, source);
 }
 
-void ConfigReader::apply(const YamlNode& root, size_t source) {
+template <class Config>
+void ConfigReader<Config>::apply(const YamlNode& root, size_t source) {
   values_.clear();
   walk(root, "", source);
   Assigner assigner{*this};
@@ -110,7 +115,8 @@ void ConfigReader::apply(const YamlNode& root, size_t source) {
   values_.clear();
 }
 
-void ConfigReader::walk(const YamlNode& map, const std::string& prefix, size_t source) {
+template <class Config>
+void ConfigReader<Config>::walk(const YamlNode& map, const std::string& prefix, size_t source) {
   std::unordered_map<std::string, int> first_line;
   for (size_t i = 0; i < map.keys.size(); ++i) {
     const YamlKey& key = map.keys[i];
@@ -123,7 +129,8 @@ void ConfigReader::walk(const YamlNode& map, const std::string& prefix, size_t s
   }
 }
 
-void ConfigReader::take(const YamlKey& key, const YamlNode& node, const std::string& prefix, size_t source) {
+template <class Config>
+void ConfigReader<Config>::take(const YamlKey& key, const YamlNode& node, const std::string& prefix, size_t source) {
   const std::string path = prefix + key.text;
   const auto field =
       std::find_if(fields_.begin(), fields_.end(), [&](const FieldInfo& known) { return known.path == path; });
@@ -143,7 +150,8 @@ void ConfigReader::take(const YamlKey& key, const YamlNode& node, const std::str
   }
 }
 
-void ConfigReader::refuse_unknown(const YamlKey& key, const std::string& prefix, size_t source) {
+template <class Config>
+void ConfigReader<Config>::refuse_unknown(const YamlKey& key, const std::string& prefix, size_t source) {
   const std::vector<std::string> known = names_below(fields_, prefix);
   std::vector<std::string> near = nearest_names(key.text, known);
   for (const std::string& name : near) meant_.insert(prefix + name);
@@ -154,7 +162,8 @@ void ConfigReader::refuse_unknown(const YamlKey& key, const std::string& prefix,
       fmt::format("{}{}: unknown key{} (known: {})", prefix, shown, suggestion_text(near), joined(names)));
 }
 
-bool ConfigReader::has_failed(const std::string& path) const {
+template <class Config>
+bool ConfigReader<Config>::has_failed(const std::string& path) const {
   const bool is_given = places_.count(path) > 0;
   for (size_t end = path.size(); end != std::string::npos; end = path.rfind('.', end - 1)) {
     const std::string above = path.substr(0, end);
@@ -163,7 +172,8 @@ bool ConfigReader::has_failed(const std::string& path) const {
   return false;
 }
 
-void ConfigReader::add_missing() {
+template <class Config>
+void ConfigReader<Config>::add_missing() {
   for (const FieldInfo& field : fields_) {
     if (!field.is_required || places_.count(field.path) > 0) continue;
     if (!has_failed(field.path)) {
@@ -173,7 +183,8 @@ void ConfigReader::add_missing() {
   }
 }
 
-void ConfigReader::add_rules() {
+template <class Config>
+void ConfigReader<Config>::add_rules() {
   for (ConfigProblem& problem : validate(config_)) {
     const bool follows =
         std::any_of(problem.keys.begin(), problem.keys.end(), [&](const std::string& key) { return has_failed(key); });
@@ -186,7 +197,8 @@ void ConfigReader::add_rules() {
   }
 }
 
-RunConfig ConfigReader::finish() {
+template <class Config>
+Config ConfigReader<Config>::finish() {
   if (!broken_) {
     add_missing();
     add_rules();
@@ -195,7 +207,8 @@ RunConfig ConfigReader::finish() {
   return config_;
 }
 
-std::string ConfigReader::message() const {
+template <class Config>
+std::string ConfigReader<Config>::message() const {
   std::vector<Problem> sorted = problems_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
     return std::tuple(a.place.source, a.place.mark.line, a.place.mark.column) <
@@ -215,5 +228,8 @@ std::string ConfigReader::message() const {
   }
   return text;
 }
+
+template class ConfigReader<RunConfig>;
+template class ConfigReader<SweepFile>;
 
 }  // namespace engram

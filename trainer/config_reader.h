@@ -7,13 +7,15 @@
 #include <vector>
 
 #include "trainer/config_fields.h"
-#include "trainer/run_config.h"
+#include "trainer/sweep_config.h"
 #include "trainer/yaml_tree.h"
 
 namespace engram {
 
-// Fills a RunConfig from trees of keys and values and collects everything that is wrong with them on the way. Files and
+// Fills a RunConfig or a SweepFile from trees of keys and values and collects everything that is wrong with them on the
+// way. Files and
 // --set go through the same walk: an override is a tree with one key per level.
+template <class Config>
 class ConfigReader {
  public:
   ConfigReader();
@@ -24,7 +26,7 @@ class ConfigReader {
 
   // The configuration, once required keys, ranges and combinations were checked too. Throws ConfigError with every
   // problem found, in the order of the files.
-  RunConfig finish();
+  Config finish();
 
  private:
   struct Place {
@@ -51,7 +53,7 @@ class ConfigReader {
   void add_rules();
   std::string message() const;
 
-  RunConfig config_;
+  Config config_;
   std::vector<FieldInfo> fields_;
   std::vector<std::string> sources_;
   bool broken_ = false;                  // a file could not be read as a whole

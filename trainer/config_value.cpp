@@ -32,6 +32,26 @@ bool split_digits(std::string_view text, std::string_view& digits, std::string_v
   return !digits.empty();
 }
 
+template <class Element>
+std::string read_list(const YamlNode& node, std::string_view wanted, std::vector<Element>& target) {
+  std::vector<Element> values;
+  if (node.kind != YamlNode::Kind::kList) {
+    const bool is_one = node.kind == YamlNode::Kind::kScalar && (node.plain || std::is_same_v<Element, std::string>);
+    if (!is_one) return fmt::format("{}; wanted {}", node_text(node), wanted);
+    Element value{};
+    if (std::string problem = read_value(node, value); !problem.empty()) return problem;
+    target = {value};
+    return {};
+  }
+  for (const YamlNode& item : node.items) {
+    if (std::string problem = read_value(item, values.emplace_back()); !problem.empty()) {
+      return fmt::format("element {}: {}", values.size() - 1, problem);
+    }
+  }
+  target = std::move(values);
+  return {};
+}
+
 }  // namespace
 
 std::string node_text(const YamlNode& node) {
@@ -89,21 +109,13 @@ std::string read_value(const YamlNode& node, std::string& target) {
 }
 
 std::string read_value(const YamlNode& node, std::vector<int64_t>& target) {
-  std::vector<int64_t> values;
-  if (node.kind != YamlNode::Kind::kList) {
-    int64_t value = 0;
-    if (!is_plain_scalar(node)) return node_text(node) + "; wanted a list of integers, for example [1, 3]";
-    if (std::string problem = read_value(node, value); !problem.empty()) return problem;
-    target = {value};
-    return {};
-  }
-  for (const YamlNode& item : node.items) {
-    if (std::string problem = read_value(item, values.emplace_back()); !problem.empty()) {
-      return fmt::format("element {}: {}", values.size() - 1, problem);
-    }
-  }
-  target = std::move(values);
-  return {};
+  return read_list(node, "a list of integers, for example [1, 3]", target);
+}
+std::string read_value(const YamlNode& node, std::vector<double>& target) {
+  return read_list(node, "a list of numbers, for example [0.5, 1]", target);
+}
+std::string read_value(const YamlNode& node, std::vector<std::string>& target) {
+  return read_list(node, "a list of texts, for example [a, \"b c\"]", target);
 }
 
 std::string read_choice(const YamlNode& node, std::span<const std::string_view> names, size_t& target) {

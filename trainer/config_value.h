@@ -16,12 +16,14 @@ std::string node_text(const YamlNode& node);
 
 // Each reads one value of that type and returns "", or what is wrong with it ("\"4k\" is not an integer") and leaves
 // the target as it was. Integers are decimal without a leading zero, booleans true or false; quoted text is text. A
-// single integer stands for a list of one.
+// single value stands for a list of one.
 std::string read_value(const YamlNode& node, int64_t& target);
 std::string read_value(const YamlNode& node, double& target);
 std::string read_value(const YamlNode& node, bool& target);
 std::string read_value(const YamlNode& node, std::string& target);
 std::string read_value(const YamlNode& node, std::vector<int64_t>& target);
+std::string read_value(const YamlNode& node, std::vector<double>& target);
+std::string read_value(const YamlNode& node, std::vector<std::string>& target);
 
 // The same for one of `names`, as its index.
 std::string read_choice(const YamlNode& node, std::span<const std::string_view> names, size_t& target);

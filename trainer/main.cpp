@@ -8,6 +8,7 @@
 #include "trainer/commands.h"
 #include "trainer/config.h"
 #include "trainer/exit_codes.h"
+#include "trainer/sweep_commands.h"
 #include "trainer/train_loop.h"
 
 namespace engram {
@@ -32,6 +33,9 @@ void run(Communicator& world, const Command& command) {
                  },
                  [&](const DataBuildCommand& c) {
                    if (first) run_data_build(c);
+                 },
+                 [&](const SweepPlanCommand& c) {
+                   if (first) run_sweep_plan(c);
                  },
                  [&](const ConfigPrintCommand& c) {
                    if (first) run_config_print(c);
