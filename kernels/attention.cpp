@@ -19,11 +19,18 @@ void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tenso
   check_tensor("attention: lse", lse, accumulator(q.dtype), {batch, heads, seq});
 }
 
+// Half of the square counts: 4 operations for each head element of the scores forward, 2.5 times that backward.
+void describe(const Stream& stream, const Tensor& q, double passes) {
+  const double scores = static_cast<double>(q.numel()) * static_cast<double>(q.size(1)) / 2;
+  describe_op(stream, {q.size(0), q.size(1), q.size(2), q.size(3)}, 4 * scores * passes);
+}
+
 }  // namespace
 
 void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                        const Tensor& lse) {
   check_inputs(q, k, v, out, lse);
+  describe(stream, q, 1);
   dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
     run(queue, AttentionForward<T>{.q = view<const T, 4>(q),
                                    .k = view<const T, 4>(k),
@@ -41,6 +48,7 @@ void attention_backward(Stream& stream, const Tensor& q, const Tensor& k, const 
   check_tensor("attention: dq", dq, q.dtype, {batch, seq, heads, dim});
   check_tensor("attention: dk", dk, q.dtype, {batch, seq, kv_heads, dim});
   check_tensor("attention: dv", dv, q.dtype, {batch, seq, kv_heads, dim});
+  describe(stream, q, 2.5);
   dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
     run(queue, AttentionBackward<T>{.q = view<const T, 4>(q),
                                     .k = view<const T, 4>(k),

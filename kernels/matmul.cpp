@@ -13,6 +13,7 @@ void matmul(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& c, c
   ENGRAM_CHECK(k == k_of_b, "matmul: op(a) is [", m, ", ", k, "] and op(b) is [", k_of_b, ", ", n,
                "]; the inner sizes must be equal");
   check_tensor("matmul: c", c, c.dtype == a.dtype ? a.dtype : accumulator(a.dtype), {m, n});
+  describe_op(stream, {m, n, k}, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k));
   dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>("matmul", stream, a.dtype, [&]<class T>(auto& queue) {
     const auto run_into = [&]<class Out>(View<Out, 2> result) {
       run(queue, Matmul<T, Out>{.a = view<const T, 2>(a),

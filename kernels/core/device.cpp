@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/core/buffer.h"
+#include "kernels/core/op_profile.h"
 
 #if ENGRAM_WITH_CUDA
 #include "kernels/cuda/resources.cuh"
@@ -101,10 +102,12 @@ void copy(Stream& stream, const Tensor& from, const Tensor& to) {
   if (num_bytes == 0 || is_dry(stream)) return;
 #if ENGRAM_WITH_CUDA
   if (auto* queue = std::get_if<CudaQueue>(&stream)) {
+    const OpProfile::Scope scope(*queue, "copy", std::source_location::current());
     ENGRAM_CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, num_bytes, cudaMemcpyDefault, queue->handle));
     return;
   }
 #endif
+  const OpProfile::Scope scope(std::get<CpuQueue>(stream), "copy", std::source_location::current());
   std::memcpy(to.data, from.data, num_bytes);
 }
 
@@ -113,10 +116,12 @@ void zero(Stream& stream, const Tensor& tensor) {
   if (num_bytes == 0 || is_dry(stream)) return;
 #if ENGRAM_WITH_CUDA
   if (auto* queue = std::get_if<CudaQueue>(&stream)) {
+    const OpProfile::Scope scope(*queue, "zero", std::source_location::current());
     ENGRAM_CUDA_CHECK(cudaMemsetAsync(tensor.data, 0, num_bytes, queue->handle));
     return;
   }
 #endif
+  const OpProfile::Scope scope(std::get<CpuQueue>(stream), "zero", std::source_location::current());
   std::memset(tensor.data, 0, num_bytes);
 }
 

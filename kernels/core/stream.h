@@ -11,8 +11,12 @@ namespace engram {
 
 enum class Device : uint8_t { kCpu, kCuda };
 
+class OpProfile;
+
 // Runs work at once on the calling thread: on the CPU, ranks are the parallelism.
 struct CpuQueue {
+  OpProfile* profile = nullptr;  // times every op where it is set; see op_profile.h
+
   template <class Body>
   void for_each_row(int64_t num_rows, Body&& body) const {
     for (int64_t row = 0; row < num_rows; ++row) body(row);
@@ -29,6 +33,7 @@ struct ReleaseCudaResources {
 struct CudaQueue {
   CUstream_st* handle = nullptr;
   std::unique_ptr<CudaResources, ReleaseCudaResources> resources;
+  OpProfile* profile = nullptr;
 };
 
 // Checks arguments and does nothing else: a model run on it with a dry Arena tells how much memory it takes.
