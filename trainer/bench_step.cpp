@@ -2,16 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <iostream>
-#include <numeric>
+#include <nlohmann/json.hpp>
 
 #include "kernels/core/device.h"
-#include "kernels/matmul.h"
-#include "kernels/random_fill.h"
+#include "kernels/core/device_info.h"
+#include "kernels/core/op_profile.h"
+#include "kernels/core/timeline.h"
 #include "model/accounting.h"
+#include "trainer/bench_batches.h"
+#include "trainer/bench_record.h"
+#include "trainer/bench_timing.h"
 #include "trainer/config.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
@@ -19,72 +20,151 @@
 namespace engram {
 namespace {
 
-double seconds_now() {
+constexpr int64_t kProfiledSteps = 3;
+
+// Steps to take where the command line does not say: on CUDA as many as a figure to quote needs.
+struct StepCounts {
+  int64_t warmup = 2, steps = 10;
+};
+
+StepCounts counts_of(const BenchStepCommand& command, const RunConfig& config) {
+  StepCounts counts;
+  if (config.device == DeviceChoice::kCuda) counts = {.warmup = 10, .steps = 20};
+  if (command.warmup) counts.warmup = *command.warmup;
+  if (command.steps) counts.steps = *command.steps;
+  return counts;
+}
+
+struct Result {
+  StepCounts counts;
+  Spread step;                      // seconds
+  double seconds_whole = 0;         // a step's share of the whole run
+  double exchange = 0, reduce = 0;  // medians, seconds
+  std::vector<double> losses;       // of every step, warm-up included
+  int64_t memory_bytes = 0;
+  MachineRates rates;
+
+  double tokens = 0;  // of a step
+  double flops_per_token = 0;
+  double num_ranks = 0;
+  // Of a rank.
+  double flops_per_second() const { return tokens * flops_per_token / step.median / num_ranks; }
+};
+
+double host_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// FLOP/s of a square float32 matrix product on this rank, while all ranks do the same: median of several.
-double matmul_rate(Replica& r) {
-  constexpr int64_t kSize = 1024;
-  constexpr int kRepeats = 9;
-  Arena arena(device_of(r.stream), 3 * kSize * kSize * size_of(DType::kFloat32));
-  const auto take = [&](uint32_t number) {
-    const Tensor x = arena.take("bench", DType::kFloat32, {kSize, kSize});
-    fill_normal(r.stream, x, {.domain = RandomDomain::kSampling, .tensor = number});
-    return x;
-  };
-  const Tensor a = take(0), b = take(1), c = take(2);
-  std::vector<double> seconds;
-  for (int i = 0; i < kRepeats; ++i) {
-    r.world.barrier();
-    const double begin = seconds_now();
-    matmul(r.stream, a, b, c, {});
-    synchronize(r.stream);
-    seconds.push_back(seconds_now() - begin);
+// This rank's parts of the global batches of steps [first, first + count).
+std::vector<Batch> load_batches(const Replica& r, const BenchBatches& source, int64_t first, int64_t count) {
+  std::vector<Batch> batches;
+  for (int64_t step = first; step < first + count; ++step) {
+    batches.push_back(
+        source.load(step * r.config.train.global_batch + r.world.rank() * r.local_sequences(), r.local_sequences()));
   }
-  return 2.0 * kSize * kSize * kSize / median(seconds);
+  return batches;
 }
 
-// Token ids with probability proportional to 1 / (id + 1).
-Batch random_batch(const Replica& r, uint64_t number) {
-  Batch batch;
-  batch.num_samples = r.local_sequences();
-  batch.history = r.history();
-  batch.seq_len = r.config.data.seq_len;
-  const double log_size = std::log(static_cast<double>(r.config.model.vocab_size));
-  const auto count = static_cast<uint64_t>(batch.num_samples * batch.row_length());
-  for (uint64_t i = 0; i < count; ++i) {
-    const Random128 random = philox(static_cast<uint64_t>(r.world.rank()), i, number);
-    const double id = std::exp(double{uniform(random.word[0])} * log_size) - 1;
-    batch.tokens.push_back(static_cast<int32_t>(id));
-    batch.starts.push_back(i % 500 == 0 ? 1 : 0);
+void measure_steps(Replica& r, const BenchBatches& source, Result& result) {
+  const StepCounts& counts = result.counts;
+  const std::vector<Batch> batches = load_batches(r, source, 0, counts.warmup + counts.steps);
+  std::vector<double> exchange, reduce, seconds;
+  Timeline timeline;
+  double begin = 0;
+  for (int64_t i = 0; i < counts.warmup + counts.steps; ++i) {
+    if (i == counts.warmup) {
+      synchronize(r.stream);
+      r.world.barrier();
+      begin = host_seconds();
+      timeline.mark(r.stream);
+    }
+    const StepReport report = train_step(r, batches[static_cast<size_t>(i)]);
+    result.losses.push_back(report.loss);
+    if (i < counts.warmup) continue;
+    timeline.mark(r.stream);
+    exchange.push_back(report.seconds_exchange);
+    reduce.push_back(report.seconds_reduce);
   }
-  return batch;
+  synchronize(r.stream);
+  r.world.barrier();
+  result.seconds_whole = (host_seconds() - begin) / static_cast<double>(counts.steps);
+  for (int64_t i = 0; i < counts.steps; ++i) seconds.push_back(timeline.seconds(i, i + 1));
+  result.step = spread_of(seconds);
+  result.exchange = spread_of(exchange).median;
+  result.reduce = spread_of(reduce).median;
 }
 
-struct Times {
-  std::vector<double> step, exchange, reduce;
-};
-
-void print(const Replica& r, const Times& times, double matmul_flops) {
-  const double step = median(times.step), ranks = r.world.size();
-  const double tokens = static_cast<double>(r.config.train.global_batch * r.config.data.seq_len);
-  const double flops = tokens * training_flops_per_token(r.config.model, r.config.data.seq_len) / step;
+void print(const RunConfig& config, const Result& result, int64_t card_bytes) {
+  const double flops = result.flops_per_second();
   std::cout << fmt::format(
-      "step                     {:.2f} ms (median of {}), {} tok/s\n"
-      "model FLOP/s             {} on {} ranks\n"
-      "matrix product FLOP/s    {} (1024 x 1024, float32, all ranks at once)\n"
-      "ratio                    {:.3f}\n"
+      "step                     {:.2f} ms (median of {} after {}; p10 {:.2f}, p90 {:.2f}), {:.2f} ms over the whole\n"
+      "rate                     {} tok/s, {} model FLOP/s on {} ranks\n",
+      result.step.median * 1e3, result.counts.steps, result.counts.warmup, result.step.p10 * 1e3, result.step.p90 * 1e3,
+      result.seconds_whole * 1e3, scaled_text(result.tokens / result.step.median),
+      scaled_text(flops * result.num_ranks), result.num_ranks);
+  if (config.device == DeviceChoice::kCuda) {
+    std::cout << fmt::format("share of 989 TFLOP/s     {:.2f} %\n", 100 * flops / kDataSheetFlops);
+  }
+  std::cout << fmt::format(
+      "share of matrix product  {:.2f} % of {} FLOP/s a rank ({}, random, in this run)\n"
+      "copy                     {}B/s read and written, in this run\n"
+      "memory                   {:.2f} of {:.2f} GiB\n"
       "row exchange             {:.2f} % of the step\n"
-      "dense reduction          {:.2f} % of the step\n",
-      step * 1e3, times.step.size(), scaled_text(tokens / step), scaled_text(flops), r.world.size(),
-      scaled_text(matmul_flops * ranks), flops / (matmul_flops * ranks), 100 * median(times.exchange) / step,
-      100 * median(times.reduce) / step);
+      "dense reduction          {:.2f} % of the step\n"
+      "loss                     {:.4f} at the first step, {:.4f} at the last\n",
+      100 * flops / result.rates.matmul_flops, scaled_text(result.rates.matmul_flops), result.rates.matmul_text,
+      scaled_text(result.rates.copy_bytes), static_cast<double>(result.memory_bytes) / (1 << 30),
+      static_cast<double>(card_bytes) / (1 << 30), 100 * result.exchange / result.step.median,
+      100 * result.reduce / result.step.median, result.losses.front(), result.losses.back());
+}
+
+void append_json(const Replica& r, const BenchStepCommand& command, const Result& result) {
+  const double flops = result.flops_per_second();
+  auto record = bench_record("step", r.stream, r.world.size(), command.line);
+  record["name"] = r.config.run.name;
+  record["config"] = command.config;
+  record["config_hash"] = config_digest(r.config);
+  record["data"] = r.config.data.train.empty() ? "zipf" : r.config.data.train;
+  record["tokens_per_step"] = result.tokens;
+  record["flops_per_token"] = result.flops_per_token;
+  record["warmup"] = result.counts.warmup;
+  record["steps"] = result.counts.steps;
+  record["unit"] = "seconds";
+  record["median"] = result.step.median;
+  record["p10"] = result.step.p10;
+  record["p90"] = result.step.p90;
+  record["whole"] = result.seconds_whole;
+  record["tokens_per_second"] = result.tokens / result.step.median;
+  record["flops_per_second_per_device"] = flops;
+  record["mfu"] = flops / kDataSheetFlops;
+  add_rates(record, result.rates);
+  record["share_of_matmul"] = flops / result.rates.matmul_flops;
+  record["memory_bytes"] = result.memory_bytes;
+  record["losses"] = result.losses;
+  append_record(command.json, record);
+}
+
+// Some more steps with every op timed; rank 0 prints its own.
+void print_profile(Replica& r, const BenchBatches& source) {
+  OpProfile profile;
+  set_profile(r.stream, &profile);
+  const double begin = host_seconds();
+  for (const Batch& batch : load_batches(r, source, r.step, kProfiledSteps)) train_step(r, batch);
+  synchronize(r.stream);
+  const double seconds = (host_seconds() - begin) / kProfiledSteps;
+  set_profile(r.stream, nullptr);
+  if (r.world.rank() != 0) return;
+  double in_ops = 0;
+  std::cout << fmt::format("\n{:>8} {:>10} {:>7} {:>9}  op, per step\n", "calls", "ms", "share", "FLOP/s");
+  for (const OpProfile::Line& line : profile.lines()) {
+    const double mine = line.seconds / kProfiledSteps;
+    in_ops += mine;
+    std::cout << fmt::format("{:>8.1f} {:>10.3f} {:>6.2f}% {:>9}  {}\n",
+                             static_cast<double>(line.calls) / kProfiledSteps, mine * 1e3, 100 * mine / seconds,
+                             line.flops > 0 ? scaled_text(line.flops / line.seconds) : "", line.op);
+  }
+  std::cout << fmt::format("{:>8} {:>10.3f} {:>6.2f}% {:>9}  between ops\n", "", (seconds - in_ops) * 1e3,
+                           100 * (seconds - in_ops) / seconds, "");
 }
 
 }  // namespace
@@ -93,23 +173,23 @@ void run_bench_step(Communicator& world, const BenchStepCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
   check_computable(config);
   check_world(config, world.size());
-  std::vector<int32_t> ids(static_cast<size_t>(config.model.vocab_size));  // every token its own key
-  std::iota(ids.begin(), ids.end(), 0);
-  Replica replica(config, world, {.compressed_ids = ids, .num_keys = config.model.vocab_size}, DType::kFloat32);
+  const BenchBatches source(config);
+  const DType dtype = config.device == DeviceChoice::kCuda ? DType::kBFloat16 : DType::kFloat32;
+  Replica replica(config, world, source.vocabulary(), dtype);
 
-  Times times;
-  for (int64_t i = 0; i < command.warmup + command.steps; ++i) {
-    const Batch batch = random_batch(replica, static_cast<uint64_t>(i));
-    world.barrier();
-    const StepReport report = train_step(replica, batch);
-    if (i < command.warmup) continue;
-    times.step.push_back(report.seconds);
-    times.exchange.push_back(report.seconds_exchange);
-    times.reduce.push_back(report.seconds_reduce);
+  Result result;
+  result.counts = counts_of(command, config);
+  result.tokens = static_cast<double>(config.train.global_batch * config.data.seq_len);
+  result.flops_per_token = training_flops_per_token(config.model, config.data.seq_len);
+  result.num_ranks = world.size();
+  measure_steps(replica, source, result);
+  result.memory_bytes = memory_in_use(replica.stream);
+  result.rates = measure_rates(replica.stream, world);
+  if (world.rank() == 0) {
+    print(config, result, device_info(replica.stream).memory_bytes);
+    append_json(replica, command, result);
   }
-  double rate = matmul_rate(replica);
-  all_reduce_sum<double>(world, std::span(&rate, 1));
-  if (world.rank() == 0) print(replica, times, rate / world.size());
+  if (command.profile) print_profile(replica, source);
 }
 
 }  // namespace engram

@@ -7,6 +7,7 @@
 
 #include "trainer/config.h"
 #include "trainer/key_suggestion.h"
+#include "trainer/version.h"
 
 namespace engram {
 namespace {
@@ -19,6 +20,7 @@ struct Parsed {
   EstimateCommand estimate;
   DataBuildCommand data_build;
   BenchStepCommand bench_step;
+  BenchDumpCommand bench_dump;
   SweepPlanCommand sweep_plan;
   ConfigPrintCommand config_print;
   ConfigExplainCommand config_explain;
@@ -149,18 +151,33 @@ void add_data(CLI::App& app, Parsed& parsed) {
       ->type_name("POLICY");
 }
 
+void add_bench_dump(CLI::App& group, Parsed& parsed) {
+  BenchDumpCommand& fields = parsed.bench_dump;
+  CLI::App* verb = add_verb(group, parsed, fields,
+                            {"dump", "Initial weights and samples as flat files, for another program.",
+                             "engram bench dump configs/bench/tiny.yaml --output dump --samples 640"});
+  add_config(verb, fields);
+  verb->add_option("--output", fields.output, "folder to write")->required()->type_name("DIR");
+  verb->add_option("--samples", fields.samples, "samples; those of the whole run unless told")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+}
+
 void add_bench(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram bench step configs/bench_512.yaml --steps 20";
-  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step.", example});
+  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step, dump.", example});
+  add_bench_dump(*group, parsed);
   CLI::App* verb = add_verb(*group, parsed, parsed.bench_step,
                             {"step", "Rate of training steps against the matrix product's.", example});
   add_config(verb, parsed.bench_step);
-  verb->add_option("--steps", parsed.bench_step.steps, "measured steps, 10 unless told")
+  verb->add_option("--steps", parsed.bench_step.steps, "measured steps; 10 unless told, 20 on cuda")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
-  verb->add_option("--warmup", parsed.bench_step.warmup, "steps before them, 2 unless told")
+  verb->add_option("--warmup", parsed.bench_step.warmup, "steps before them; 2 unless told, 10 on cuda")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
+  verb->add_flag("--profile", parsed.bench_step.profile, "time of each op, in three more steps");
+  verb->add_option("--json", parsed.bench_step.json, "file that gets a line of results")->type_name("FILE");
 }
 
 void add_sweep(CLI::App& app, Parsed& parsed) {
@@ -229,6 +246,7 @@ const CLI::App* verb_of(const CLI::App* app, const std::vector<std::string>& arg
 void define(CLI::App& app, Parsed& parsed) {
   app.name("engram");
   app.require_subcommand(1);
+  app.set_version_flag("--version", fmt::format("engram {}, commit {}", version(), commit()), "version and commit");
   app.footer("Example:\n  mpirun -np 4 engram train configs/quickstart.yaml");
   add_train(app, parsed);
   add_eval(app, parsed);
@@ -246,11 +264,15 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
   Parsed parsed;
   CLI::App app("Trains language models with experts and hashed n-gram memory.");
   define(app, parsed);
+  parsed.bench_step.line = "engram";
+  for (const std::string& argument : arguments) parsed.bench_step.line += " " + argument;
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 wants the last one first
   try {
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     return ShowText{app.help()};
+  } catch (const CLI::CallForVersion& version_text) {
+    return ShowText{version_text.what() + std::string("\n")};
   } catch (const CLI::ParseError& error) {
     refuse(app, arguments, error);
   }

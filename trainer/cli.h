@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -51,8 +52,18 @@ struct DataBuildCommand {
 struct BenchStepCommand {
   std::string config;
   std::vector<std::string> sets;
-  int64_t steps = 10;
-  int64_t warmup = 2;
+  std::optional<int64_t> steps;   // measured; by device where left out
+  std::optional<int64_t> warmup;  // before them
+  bool profile = false;
+  std::string json;  // file that gets a line of results; empty = none
+  std::string line;  // the whole command line
+};
+
+struct BenchDumpCommand {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string output;              // folder
+  std::optional<int64_t> samples;  // all of the run where left out
 };
 
 struct SweepPlanCommand {
@@ -74,8 +85,9 @@ struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
-                             BenchStepCommand, SweepPlanCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+using Command =
+    std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand, BenchStepCommand,
+                 BenchDumpCommand, SweepPlanCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

@@ -76,18 +76,33 @@ TEST(CommandLine, TheOthers) {
   EXPECT_EQ(estimate.config, "a.yaml");
   EXPECT_EQ(estimate.ranks, 4);
   EXPECT_EQ(estimate.sets, std::vector<std::string>{"train.steps=3"});
-  const auto bench = parse<BenchStepCommand>({"bench", "step", "a.yaml", "--steps", "20", "--warmup", "0"});
+  const auto bench = parse<BenchStepCommand>(
+      {"bench", "step", "a.yaml", "--steps", "20", "--warmup", "0", "--profile", "--json", "r.jsonl"});
   EXPECT_EQ(bench.config, "a.yaml");
   EXPECT_EQ(bench.steps, 20);
   EXPECT_EQ(bench.warmup, 0);
+  EXPECT_TRUE(bench.profile);
+  EXPECT_EQ(bench.json, "r.jsonl");
+  EXPECT_EQ(bench.line, "engram bench step a.yaml --steps 20 --warmup 0 --profile --json r.jsonl");
+  EXPECT_FALSE(parse<BenchStepCommand>({"bench", "step", "a.yaml"}).steps.has_value());
   EXPECT_EQ(parse<ConfigPrintCommand>({"config", "print", "a.yaml"}).config, "a.yaml");
   EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain", "model.hidden"}).key, "model.hidden");
   EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain"}).key, "");
 }
 
-const std::vector<std::vector<std::string>> kVerbs{
-    {},        {"train"},         {"eval"},   {"generate"},        {"estimate"},         {"data"}, {"data", "build"},
-    {"bench"}, {"bench", "step"}, {"config"}, {"config", "print"}, {"config", "explain"}};
+const std::vector<std::vector<std::string>> kVerbs{{},
+                                                   {"train"},
+                                                   {"eval"},
+                                                   {"generate"},
+                                                   {"estimate"},
+                                                   {"data"},
+                                                   {"data", "build"},
+                                                   {"bench"},
+                                                   {"bench", "step"},
+                                                   {"bench", "dump"},
+                                                   {"config"},
+                                                   {"config", "print"},
+                                                   {"config", "explain"}};
 
 // Words of a command line as a shell would split it.
 std::vector<std::string> words(const std::string& line) {
