@@ -20,6 +20,7 @@ struct Parsed {
   EstimateCommand estimate;
   DataBuildCommand data_build;
   BenchStepCommand bench_step;
+  BenchOpsCommand bench_ops;
   BenchDumpCommand bench_dump;
   SweepPlanCommand sweep_plan;
   ConfigPrintCommand config_print;
@@ -151,6 +152,16 @@ void add_data(CLI::App& app, Parsed& parsed) {
       ->type_name("POLICY");
 }
 
+void add_bench_ops(CLI::App& group, Parsed& parsed) {
+  BenchOpsCommand& fields = parsed.bench_ops;
+  CLI::App* verb = add_verb(group, parsed, fields,
+                            {"ops", "Rate of each op at the sizes of a configuration, caches cold.",
+                             "engram bench ops configs/bench_512.yaml --filter matmul"});
+  add_config(verb, fields);
+  verb->add_option("--filter", fields.filter, "run the ops with this in their name")->type_name("NAME");
+  verb->add_option("--json", fields.json, "file that gets a line for each op")->type_name("FILE");
+}
+
 void add_bench_dump(CLI::App& group, Parsed& parsed) {
   BenchDumpCommand& fields = parsed.bench_dump;
   CLI::App* verb = add_verb(group, parsed, fields,
@@ -165,7 +176,8 @@ void add_bench_dump(CLI::App& group, Parsed& parsed) {
 
 void add_bench(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram bench step configs/bench_512.yaml --steps 20";
-  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step, dump.", example});
+  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step, ops, dump.", example});
+  add_bench_ops(*group, parsed);
   add_bench_dump(*group, parsed);
   CLI::App* verb = add_verb(*group, parsed, parsed.bench_step,
                             {"step", "Rate of training steps against the matrix product's.", example});
@@ -264,8 +276,9 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
   Parsed parsed;
   CLI::App app("Trains language models with experts and hashed n-gram memory.");
   define(app, parsed);
-  parsed.bench_step.line = "engram";
-  for (const std::string& argument : arguments) parsed.bench_step.line += " " + argument;
+  std::string line = "engram";
+  for (const std::string& argument : arguments) line += " " + argument;
+  parsed.bench_step.line = parsed.bench_ops.line = line;
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 wants the last one first
   try {
     app.parse(reversed);

@@ -59,6 +59,14 @@ struct BenchStepCommand {
   std::string line;  // the whole command line
 };
 
+struct BenchOpsCommand {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string filter;  // part of the names that are run
+  std::string json;    // file that gets a line for each op; empty = none
+  std::string line;    // the whole command line
+};
+
 struct BenchDumpCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -85,9 +93,9 @@ struct ShowText {
   std::string text;
 };
 
-using Command =
-    std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand, BenchStepCommand,
-                 BenchDumpCommand, SweepPlanCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
+                             BenchStepCommand, BenchOpsCommand, BenchDumpCommand, SweepPlanCommand, ConfigPrintCommand,
+                             ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

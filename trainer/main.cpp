@@ -5,6 +5,7 @@
 #include "parallel/mpi_communicator.h"
 #include "parallel/self_communicator.h"
 #include "trainer/bench_dump.h"
+#include "trainer/bench_ops.h"
 #include "trainer/bench_step.h"
 #include "trainer/commands.h"
 #include "trainer/config.h"
@@ -29,6 +30,7 @@ void run(Communicator& world, const Command& command) {
       Overloaded{[&](const TrainCommand& c) { run_train(world, c); }, [&](const EvalCommand& c) { run_eval(world, c); },
                  [&](const GenerateCommand& c) { run_generate(world, c); },
                  [&](const BenchStepCommand& c) { run_bench_step(world, c); },
+                 [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
                  [&](const BenchDumpCommand& c) {
                    if (first) run_bench_dump(c);
                  },

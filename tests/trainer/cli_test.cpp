@@ -85,6 +85,10 @@ TEST(CommandLine, TheOthers) {
   EXPECT_EQ(bench.json, "r.jsonl");
   EXPECT_EQ(bench.line, "engram bench step a.yaml --steps 20 --warmup 0 --profile --json r.jsonl");
   EXPECT_FALSE(parse<BenchStepCommand>({"bench", "step", "a.yaml"}).steps.has_value());
+  EXPECT_EQ(parse<BenchOpsCommand>({"bench", "ops", "a.yaml", "--filter", "rms"}).filter, "rms");
+  const auto dump = parse<BenchDumpCommand>({"bench", "dump", "a.yaml", "--output", "d", "--samples", "8"});
+  EXPECT_EQ(dump.output, "d");
+  EXPECT_EQ(dump.samples, 8);
   EXPECT_EQ(parse<ConfigPrintCommand>({"config", "print", "a.yaml"}).config, "a.yaml");
   EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain", "model.hidden"}).key, "model.hidden");
   EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain"}).key, "");
@@ -100,6 +104,7 @@ const std::vector<std::vector<std::string>> kVerbs{{},
                                                    {"bench"},
                                                    {"bench", "step"},
                                                    {"bench", "dump"},
+                                                   {"bench", "ops"},
                                                    {"config"},
                                                    {"config", "print"},
                                                    {"config", "explain"}};
