@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "data/file_lock.h"
+
 namespace engram {
 
 inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
@@ -56,7 +58,7 @@ using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, dou
 
 // metrics.jsonl, metrics.csv (same columns) and events.jsonl of one run; one rank writes. Each call appends one whole
 // line with one write, so that a killed process loses at most the line it was writing. Throws Error where the disk
-// refuses.
+// refuses, or another process writes the same run.
 class MetricsLog {
  public:
   // Opens the files in `directory` (made where missing) and cuts them back to `step`, the step training goes on from:
@@ -80,11 +82,15 @@ class MetricsLog {
   void sync();
 
  private:
+  FileLock lock_;
   int jsonl_ = -1;
   int csv_ = -1;
   int events_ = -1;
   int64_t last_step_ = 0;
 };
+
+// The file that a process holds locked while it writes the run of that directory.
+std::string run_lock_path(const std::string& directory);
 
 // Cuts the metrics and event files of `directory` back to `step`, as MetricsLog does on opening. Files that are not
 // there stay away. Returns the last step left in metrics.jsonl, 0 where there is none.

@@ -68,6 +68,14 @@ std::vector<int64_t> count_to(int64_t last) {
   return all;
 }
 
+TEST_F(MetricsTest, OneProcessWritesARun) {
+  {
+    const MetricsLog log(directory, 0);
+    EXPECT_THROW(MetricsLog(directory, 0), Error);
+  }
+  EXPECT_NO_THROW(MetricsLog(directory, 0));
+}
+
 TEST_F(MetricsTest, BothFilesHoldTheSameColumnsAndValues) {
   MetricsLog log(directory, 0);
   StepMetrics metrics;
