@@ -23,6 +23,9 @@ struct Parsed {
   BenchOpsCommand bench_ops;
   BenchDumpCommand bench_dump;
   SweepPlanCommand sweep_plan;
+  SweepRunCommand sweep_run;
+  SweepAddCommand sweep_add;
+  SweepStatusCommand sweep_status;
   ConfigPrintCommand config_print;
   ConfigExplainCommand config_explain;
   Command command;
@@ -192,12 +195,45 @@ void add_bench(CLI::App& app, Parsed& parsed) {
   verb->add_option("--json", parsed.bench_step.json, "file that gets a line of results")->type_name("FILE");
 }
 
+void add_sweep_run(CLI::App& group, Parsed& parsed) {
+  SweepRunCommand& fields = parsed.sweep_run;
+  CLI::App* verb = add_verb(group, parsed, fields,
+                            {"run", "Run the trials that are not done; go on where an earlier call was cut off.",
+                             "engram sweep run configs/sweeps/laptop.yaml --jobs 2"});
+  add_config(verb, fields);
+  verb->add_option("--jobs", fields.jobs, "trials at once; default: GPUs, or cores on cpu, over ranks")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  verb->add_option("--trial", fields.trials, "this trial alone; may be repeated")
+      ->check(CLI::NonNegativeNumber)
+      ->allow_extra_args(false)
+      ->type_name("N");
+  verb->add_option("--skip", fields.skip, "do not run this trial; may be repeated")
+      ->check(CLI::NonNegativeNumber)
+      ->allow_extra_args(false)
+      ->type_name("N");
+  verb->add_flag("--retry", fields.retry, "run failed and skipped trials once more");
+  CLI::Option* slurm = verb->add_flag("--slurm", fields.slurm, "write the script of a Slurm job array instead");
+  verb->add_flag("--submit", fields.submit, "and hand it to sbatch")->needs(slurm);
+}
+
 void add_sweep(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram sweep plan configs/sweeps/laptop.yaml";
-  CLI::App* group = add_group(app, {"sweep", "Many runs that share a budget: plan.", example});
+  CLI::App* group = add_group(app, {"sweep", "Many runs that share a budget: plan, run, add, status.", example});
   CLI::App* plan = add_verb(*group, parsed, parsed.sweep_plan,
                             {"plan", "What the trials of a sweep would be, with every count.", example});
   add_config(plan, parsed.sweep_plan);
+  add_sweep_run(*group, parsed);
+  CLI::App* add = add_verb(*group, parsed, parsed.sweep_add,
+                           {"add", "Append the trials that a changed sweep file has more.",
+                            "engram sweep add configs/sweeps/laptop.yaml --set sweep.seeds=[0,1,2]"});
+  add_config(add, parsed.sweep_add);
+  CLI::App* status =
+      add_verb(*group, parsed, parsed.sweep_status,
+               {"status", "States of the trials, and the time left.", "engram sweep status runs/laptop"});
+  status->add_option("directory", parsed.sweep_status.directory, "directory of the sweep")
+      ->required()
+      ->type_name("DIR");
 }
 
 void add_config_verbs(CLI::App& app, Parsed& parsed) {

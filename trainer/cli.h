@@ -79,6 +79,26 @@ struct SweepPlanCommand {
   std::vector<std::string> sets;
 };
 
+struct SweepRunCommand {
+  std::string config;
+  std::vector<std::string> sets;
+  int64_t jobs = 0;             // trials at once; 0 = what the devices hold
+  std::vector<int64_t> trials;  // to work on; empty = all
+  std::vector<int64_t> skip;    // marked as skipped before the others run
+  bool retry = false;
+  bool slurm = false;   // write the script of a job array instead
+  bool submit = false;  // and hand it to sbatch
+};
+
+struct SweepAddCommand {
+  std::string config;
+  std::vector<std::string> sets;
+};
+
+struct SweepStatusCommand {
+  std::string directory;
+};
+
 struct ConfigPrintCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -94,8 +114,8 @@ struct ShowText {
 };
 
 using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
-                             BenchStepCommand, BenchOpsCommand, BenchDumpCommand, SweepPlanCommand, ConfigPrintCommand,
-                             ConfigExplainCommand, ShowText>;
+                             BenchStepCommand, BenchOpsCommand, BenchDumpCommand, SweepPlanCommand, SweepRunCommand,
+                             SweepAddCommand, SweepStatusCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

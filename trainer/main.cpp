@@ -43,6 +43,15 @@ void run(Communicator& world, const Command& command) {
                  [&](const SweepPlanCommand& c) {
                    if (first) run_sweep_plan(c);
                  },
+                 [&](const SweepRunCommand& c) {
+                   if (first) run_sweep(c);
+                 },
+                 [&](const SweepAddCommand& c) {
+                   if (first) run_sweep_add(c);
+                 },
+                 [&](const SweepStatusCommand& c) {
+                   if (first) run_sweep_status(c);
+                 },
                  [&](const ConfigPrintCommand& c) {
                    if (first) run_config_print(c);
                  },

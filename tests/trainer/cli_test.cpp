@@ -33,6 +33,22 @@ TEST(CommandLine, Train) {
   EXPECT_TRUE(full.dry_run);
 }
 
+TEST(CommandLine, Sweep) {
+  EXPECT_EQ(parse<SweepPlanCommand>({"sweep", "plan", "s.yaml", "--set", "a=b"}).sets, std::vector<std::string>{"a=b"});
+  const auto run = parse<SweepRunCommand>(
+      {"sweep", "run", "s.yaml", "--jobs", "3", "--trial", "1", "--trial", "2", "--skip", "4", "--retry"});
+  EXPECT_EQ(run.config, "s.yaml");
+  EXPECT_EQ(run.jobs, 3);
+  EXPECT_EQ(run.trials, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(run.skip, std::vector<int64_t>{4});
+  EXPECT_TRUE(run.retry);
+  EXPECT_FALSE(run.slurm);
+  EXPECT_EQ(parse<SweepAddCommand>({"sweep", "add", "s.yaml"}).config, "s.yaml");
+  EXPECT_EQ(parse<SweepStatusCommand>({"sweep", "status", "runs/s"}).directory, "runs/s");
+  EXPECT_NE(refused({"sweep", "run", "s.yaml", "--submit"}).find("--slurm"), std::string::npos);
+  EXPECT_NE(refused({"sweep", "rum", "s.yaml"}).find("did you mean \"run\""), std::string::npos);
+}
+
 TEST(CommandLine, Eval) {
   const auto command =
       parse<EvalCommand>({"eval", "runs/a", "--data", "v.h5", "--samples", "12", "--tokenizer", "t.json"});

@@ -1,0 +1,136 @@
+"""Sweeps on the command line: plan, run, add, status, refusals, and one trial or its manager killed."""
+import os
+import signal
+import time
+import unittest
+
+import program
+import sweep
+
+
+def setUpModule():
+    global corpus
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+
+
+class OneSweep(unittest.TestCase):
+    def test_from_plan_to_status(self):
+        small = sweep.Sweep(corpus, "whole")
+        plan = program.run_well(small.command("plan"))
+        self.assertIn("3 points x 2 seeds = 6 trials", plan)
+        self.assertFalse(small.directory.exists(), "a plan must write nothing")
+        code, output = program.run(small.command("add"))
+        self.assertEqual(code, 65, output)
+        output = program.run_well(small.command("run", "--skip", "4"))
+        self.assertIn("5 done, 0 failed, 1 skipped, 0 left of 6 trials", output)
+        status = program.run_well(["sweep", "status", small.directory])
+        self.assertIn("0 queued, 0 running, 5 done, 0 failed, 1 skipped", status)
+        for number in (0, 1, 2, 3, 5):
+            self.assertEqual(small.steps(number), list(range(1, sweep.NUM_STEPS + 1)))
+            self.assertFalse((small.trial(number) / "checkpoints").exists(), "weights are kept on request alone")
+        self.assertIn("0 left of 6", program.run_well(small.command("run")))
+        self.refuse_changes(small)
+        output = program.run_well(small.command("run", "--retry", "--set", "sweep.ratios=[0.5, 0.8, 1]"))
+        self.assertIn("6 done", output)
+
+    def refuse_changes(self, small):
+        code, output = program.run(small.command("run", "--set", "optimizer.dense.lr=0.5"))
+        self.assertEqual(code, 64, output)
+        self.assertIn("not in the file: trial 0 (ratio 0.5, seed 0)", output)
+        code, output = program.run(small.command("run", "--set", "sweep.seeds=[0, 1, 2]"))
+        self.assertEqual(code, 64, output)
+        self.assertIn("`engram sweep add` appends what is new", output)
+        code, output = program.run(small.command("add", "--set", "sweep.seeds=[1, 2]"))
+        self.assertEqual(code, 64, output)
+        self.assertIn("no longer has trial 0", output)
+
+    def test_added_trials_get_the_next_numbers(self):
+        small = sweep.Sweep(corpus, "grows")
+        program.run_well(small.command("run", "--trial", "2", "--set", "sweep.seeds=[0]"))
+        before = small.journal()
+        output = program.run_well(small.command("add"))
+        self.assertIn("3 trials added; 6 in all", output)
+        self.assertIn("0 trials added; 6 in all", program.run_well(small.command("add")))
+        self.assertEqual(small.journal()[: len(before)], before)
+        self.assertEqual(list(small.states()), list(range(sweep.NUM_TRIALS)))
+        self.assertEqual(small.count("done"), 1)
+
+    def test_weights_are_kept_on_request(self):
+        small = sweep.Sweep(corpus, "weights")
+        program.run_well(small.command("run", "--trial", "2", "--set", "sweep.keep_weights=true"))
+        program.run_well(["generate", small.trial(2), "--prompt", "a", "--tokens", "2"])
+
+    def test_a_trial_that_fails_leaves_the_others(self):
+        small = sweep.Sweep(corpus, "fails")
+        blocked = small.trial(1) / "metrics.jsonl"  # a directory where its file should be
+        blocked.mkdir(parents=True)
+        code, output = program.run(small.command("run"))
+        self.assertEqual(code, 65, output)
+        self.assertIn("5 done, 1 failed", output)
+        self.assertIn("metrics.jsonl: is not a file", output)
+        self.assertEqual(small.states()[1]["starts"], 3)
+        blocked.rmdir()
+        self.assertIn("6 done, 0 failed", program.run_well(small.command("run", "--retry")))
+
+    def test_a_slurm_array_names_the_trials_that_are_left(self):
+        small = sweep.Sweep(corpus, "slurm")
+        program.run_well(small.command("run", "--trial", "0"))
+        program.run_well(small.command("run", "--slurm", "--jobs", "2"))
+        script = (small.directory / "array.sbatch").read_text(encoding="utf-8")
+        self.assertIn("#SBATCH --array=1,2,3,4,5%2\n", script)
+        self.assertIn("--trial \"$SLURM_ARRAY_TASK_ID\"", script)
+
+
+class Killed(unittest.TestCase):
+    def wait_for(self, condition):
+        end = time.monotonic() + program.TIME_LIMIT
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+
+    def running(self, small):
+        return [record for record in small.states().values() if record and record["state"] == "running"]
+
+    def test_a_new_manager_waits_for_trials_of_a_dead_one(self):
+        small = sweep.Sweep(corpus, "adopted")
+        manager = program.start(small.command("run", "--jobs", "1"), 0)
+        self.wait_for(lambda: self.running(small) and sweep.process_of(self.running(small)[0]))
+        manager.kill()
+        manager.communicate()
+        orphan = self.running(small)[0]
+        program.run_well(small.command("run"))
+        self.assertEqual(small.count("done"), sweep.NUM_TRIALS)
+        self.assertEqual(small.states()[orphan["trial"]]["starts"], 1, "it must not be started twice")
+
+    def test_an_innocent_process_with_the_same_number_is_left_alone(self):
+        small = sweep.Sweep(corpus, "innocent")
+        manager = program.start(small.command("run", "--jobs", "1"), 0)
+        self.wait_for(lambda: self.running(small) and sweep.process_of(self.running(small)[0]))
+        manager.kill()
+        manager.communicate()
+        victim = self.running(small)[0]
+        os.kill(victim["pid"], signal.SIGKILL)
+        journal = small.directory / "journal.jsonl"
+        text = journal.read_text(encoding="utf-8")
+        journal.write_text(text.replace(f'"pid":{victim["pid"]},', f'"pid":{os.getpid()},'), encoding="utf-8")
+        program.run_well(small.command("run"))  # it would wait for us for ever, or kill us
+        self.assertEqual(small.count("done"), sweep.NUM_TRIALS)
+
+    def test_two_managers_do_not_share_a_sweep(self):
+        small = sweep.Sweep(corpus, "shared")
+        manager = program.start(small.command("run"), 0)
+        self.wait_for(lambda: self.running(small))
+        code, output = program.run(small.command("run"))
+        self.assertEqual(code, 65, output)
+        self.assertIn("another `engram sweep run` works on it", output)
+        manager.send_signal(signal.SIGTERM)
+        output = manager.communicate(timeout=program.TIME_LIMIT)[0].decode()
+        self.assertEqual(manager.returncode, 0, output)
+        self.assertIn("stopping on request", output)
+        self.assertEqual(self.running(small), [])
+        self.assertIn("6 done", program.run_well(small.command("run")))
+
+
+if __name__ == "__main__":
+    unittest.main()
