@@ -3,7 +3,7 @@
 # folder is put. The machine gives its own MPI, C library and GPU driver.
 #
 #   scripts/bundle.sh [--output DIR] [--build DIR] [--as-it-is] [--without-cuda-libraries] [--with-tests] [--cpu]
-#     --output DIR               the folder, build/bundle/engram unless told; replaced if it is there
+#     --output DIR               the folder, build/bundle/package unless told; replaced if it is there
 #     --build DIR                where to build, build/bundle unless told
 #     --as-it-is                 what lies in the build folder, without configuring or building it
 #     --without-cuda-libraries   leave out CUDA's own too (cuBLAS, cuDNN, NCCL); then it has less than 60 MiB
@@ -40,7 +40,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-output=${output:-$build/engram}
+output=${output:-$build/package}
 
 # Names of the libraries that a file asks for itself.
 needs() {
