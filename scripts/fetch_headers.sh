@@ -29,7 +29,7 @@ unpack() {
     -d "$work/wheels" -r "$work/wanted.txt" || return 1
   python3 -m zipfile -e "$work/wheels/${package//-/_}-"*.whl "$work/$1" || return 1
   rm -rf "$folder"
-  mkdir -p third_party
+  mkdir -p "$(dirname "$folder")"
   mv "$work/$1/$headers" "$folder"
   echo "$version" > "$folder/.version"  # last: the folder is whole
 }
@@ -50,5 +50,5 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fetch cutlass nvidia-cutlass 4.2.0.0 cutlass_library/source/include \
   f9599ada45c7bcb6bf53f7d3f0a7d154183e53451c01bfa59eecd37dd4a693f6
-fetch cudnn_frontend nvidia-cudnn-frontend 1.32.0 include \
+fetch cudnn_frontend/include nvidia-cudnn-frontend 1.32.0 include \
   c6006556017a4d1c914c52a556c71b1267f2d6a0500f742e7b4edef539878df0
