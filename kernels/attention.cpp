@@ -6,59 +6,60 @@
 namespace engram {
 namespace {
 
-void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse) {
-  check_tensor("attention: q", q, q.dtype, {-1, -1, -1, -1});
-  const int64_t batch = q.size(0), seq = q.size(1), heads = q.size(2), dim = q.size(3);
+void check_inputs(const HeadSlice& q, const HeadSlice& k, const HeadSlice& v, const Tensor& out, const Tensor& lse) {
+  const DType dtype = q.packed.dtype;
+  check_heads("attention: q", q, dtype, {-1, -1, -1, -1});
+  const auto [batch, seq, heads, dim] = q.shape();
   ENGRAM_CHECK(dim > 0, "attention: q has shape ", to_string(q.shape()), "; wanted a last size above 0");
-  check_tensor("attention: k", k, q.dtype, {batch, seq, -1, dim});
-  const int64_t kv_heads = k.size(2);
-  ENGRAM_CHECK(kv_heads > 0 && heads % kv_heads == 0, "attention: ", heads, " query heads over ", kv_heads,
+  check_heads("attention: k", k, dtype, {batch, seq, -1, dim});
+  ENGRAM_CHECK(k.count > 0 && heads % k.count == 0, "attention: ", heads, " query heads over ", k.count,
                " key heads; the second must divide the first");
-  check_tensor("attention: v", v, q.dtype, {batch, seq, kv_heads, dim});
-  check_tensor("attention: out", out, q.dtype, {batch, seq, heads, dim});
-  check_tensor("attention: lse", lse, accumulator(q.dtype), {batch, heads, seq});
+  check_heads("attention: v", v, dtype, {batch, seq, k.count, dim});
+  check_tensor("attention: out", out, dtype, {batch, seq, heads, dim});
+  check_tensor("attention: lse", lse, accumulator(dtype), {batch, heads, seq});
 }
 
 // Half of the square counts: 4 operations for each head element of the scores forward, 2.5 times that backward.
-void describe(const Stream& stream, const Tensor& q, double passes) {
-  const double scores = static_cast<double>(q.numel()) * static_cast<double>(q.size(1)) / 2;
-  describe_op(stream, {q.size(0), q.size(1), q.size(2), q.size(3)}, 4 * scores * passes);
+void describe(const Stream& stream, const Tensor& out, double passes) {
+  const double scores = static_cast<double>(out.numel()) * static_cast<double>(out.size(1)) / 2;
+  describe_op(stream, {out.size(0), out.size(1), out.size(2), out.size(3)}, 4 * scores * passes);
 }
 
 }  // namespace
 
-void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+void attention_forward(Stream& stream, const HeadSlice& q, const HeadSlice& k, const HeadSlice& v, const Tensor& out,
                        const Tensor& lse) {
   check_inputs(q, k, v, out, lse);
-  describe(stream, q, 1);
-  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
-    run(queue, AttentionForward<T>{.q = view<const T, 4>(q),
-                                   .k = view<const T, 4>(k),
-                                   .v = view<const T, 4>(v),
-                                   .out = view<T, 4>(out),
+  describe(stream, out, 1);
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, out.dtype, [&]<class T>(auto& queue) {
+    run(queue, AttentionForward<T>{.q = heads_view<const T>(q),
+                                   .k = heads_view<const T>(k),
+                                   .v = heads_view<const T>(v),
+                                   .out = heads_view<T>(out),
                                    .lse = view<Accumulator<T>, 3>(lse)});
   });
 }
 
-void attention_backward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-                        const Tensor& lse, const Tensor& dout, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
+void attention_backward(Stream& stream, const HeadSlice& q, const HeadSlice& k, const HeadSlice& v, const Tensor& out,
+                        const Tensor& lse, const Tensor& dout, const HeadSlice& dq, const HeadSlice& dk,
+                        const HeadSlice& dv) {
   check_inputs(q, k, v, out, lse);
-  const int64_t batch = q.size(0), seq = q.size(1), heads = q.size(2), kv_heads = k.size(2), dim = q.size(3);
-  check_tensor("attention: dout", dout, q.dtype, {batch, seq, heads, dim});
-  check_tensor("attention: dq", dq, q.dtype, {batch, seq, heads, dim});
-  check_tensor("attention: dk", dk, q.dtype, {batch, seq, kv_heads, dim});
-  check_tensor("attention: dv", dv, q.dtype, {batch, seq, kv_heads, dim});
-  describe(stream, q, 2.5);
-  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, q.dtype, [&]<class T>(auto& queue) {
-    run(queue, AttentionBackward<T>{.q = view<const T, 4>(q),
-                                    .k = view<const T, 4>(k),
-                                    .v = view<const T, 4>(v),
-                                    .out = view<const T, 4>(out),
+  const auto query_shape = q.shape(), key_shape = k.shape();
+  check_heads("attention: dout", dout, out.dtype, query_shape);
+  check_heads("attention: dq", dq, out.dtype, query_shape);
+  check_heads("attention: dk", dk, out.dtype, key_shape);
+  check_heads("attention: dv", dv, out.dtype, key_shape);
+  describe(stream, out, 2.5);
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float>>("attention", stream, out.dtype, [&]<class T>(auto& queue) {
+    run(queue, AttentionBackward<T>{.q = heads_view<const T>(q),
+                                    .k = heads_view<const T>(k),
+                                    .v = heads_view<const T>(v),
+                                    .out = heads_view<const T>(out),
                                     .lse = view<const Accumulator<T>, 3>(lse),
-                                    .dout = view<const T, 4>(dout),
-                                    .dq = view<T, 4>(dq),
-                                    .dk = view<T, 4>(dk),
-                                    .dv = view<T, 4>(dv)});
+                                    .dout = heads_view<const T>(dout),
+                                    .dq = heads_view<T>(dq),
+                                    .dk = heads_view<T>(dk),
+                                    .dv = heads_view<T>(dv)});
   });
 }
 

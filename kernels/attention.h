@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/core/stream.h"
-#include "kernels/core/tensor.h"
+#include "kernels/heads.h"
 
 namespace engram {
 
@@ -10,12 +10,12 @@ namespace engram {
 //   score[j] = dot(q[i, h], k[j, g]) / sqrt(dim) for j <= i;  lse[h, i] = log sum_j exp(score[j])
 //   out[i, h] = sum_j exp(score[j] - lse[h, i]) * v[j, g]
 //
-//   q, out  [batch, seq, heads, dim]     same dtype
-//   k, v    [batch, seq, kv_heads, dim]  dtype of q; kv_heads divides heads
+//   q, out  [batch, seq, heads, dim]     same dtype; q a slice of heads, as one projection of q, k and v gives it
+//   k, v    [batch, seq, kv_heads, dim]  dtype of q, slices; kv_heads divides heads
 //   lse     [batch, heads, seq]          accumulator(dtype of q); kept for attention_backward
 //
 // out must not overlap q, k or v. Throws Error where a shape or dtype does not fit.
-void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+void attention_forward(Stream& stream, const HeadSlice& q, const HeadSlice& k, const HeadSlice& v, const Tensor& out,
                        const Tensor& lse);
 
 // Gradients of attention_forward by recomputing the probabilities p from lse (Dao et al. 2022, appendix B,
@@ -24,11 +24,12 @@ void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const T
 //   dout.
 //
 //   q, k, v, out, lse  as attention_forward read and wrote them
-//   dout, dq           [batch, seq, heads, dim]     dq is written
-//   dk, dv             [batch, seq, kv_heads, dim]  written
+//   dout, dq           [batch, seq, heads, dim]     dq, a slice, is written
+//   dk, dv             [batch, seq, kv_heads, dim]  slices, written
 //
 // No output may overlap an input. The sums have a fixed order.
-void attention_backward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-                        const Tensor& lse, const Tensor& dout, const Tensor& dq, const Tensor& dk, const Tensor& dv);
+void attention_backward(Stream& stream, const HeadSlice& q, const HeadSlice& k, const HeadSlice& v, const Tensor& out,
+                        const Tensor& lse, const Tensor& dout, const HeadSlice& dq, const HeadSlice& dk,
+                        const HeadSlice& dv);
 
 }  // namespace engram

@@ -23,9 +23,8 @@ struct Head {
 };
 
 template <class T>
-Head<T> head_of(const View<T, 4>& x, int64_t batch, int64_t head) {
-  const int64_t dim = x.size(3), stride = x.size(2) * dim;
-  return {x.data + batch * x.size(1) * stride + head * dim, stride, dim};
+Head<T> head_of(const Heads<T>& x, int64_t batch, int64_t head) {
+  return {x.at(batch * x.size(1), head), x.stride, x.size(3)};
 }
 
 // Query rows [begin, begin + rows) against the keys [0, keys) that the last of them sees.
@@ -161,6 +160,13 @@ void backward_head(const AttentionBackward<T>& a, int64_t batch, int64_t head, T
   });
 }
 
+template <class T>
+void fill_zero(const Heads<T>& x) {
+  for (int64_t position = 0; position < x.num_positions(); ++position) {
+    std::fill_n(x.at(position, 0), x.size(2) * x.size(3), T(0));
+  }
+}
+
 // Room for the scores of one block of queries.
 template <class T>
 std::unique_ptr<T[]> make_scores(int64_t seq) {
@@ -180,8 +186,8 @@ void run(CpuQueue&, const AttentionForward<T>& a) {
 template <class T>
 void run(CpuQueue&, const AttentionBackward<T>& a) {
   const auto scores = make_scores<T>(a.q.size(1)), dscores = make_scores<T>(a.q.size(1));
-  std::fill_n(a.dk.data, a.dk.numel(), T(0));
-  std::fill_n(a.dv.data, a.dv.numel(), T(0));
+  fill_zero(a.dk);
+  fill_zero(a.dv);
   for (int64_t batch = 0; batch < a.q.size(0); ++batch) {
     for (int64_t head = 0; head < a.q.size(2); ++head) backward_head(a, batch, head, scores.get(), dscores.get());
   }

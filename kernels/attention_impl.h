@@ -1,30 +1,30 @@
 #pragma once
 
 #include "kernels/core/stream.h"
-#include "kernels/core/view.h"
+#include "kernels/heads.h"
 
 namespace engram {
 
 template <class T>
 struct AttentionForward {
-  View<const T, 4> q;
-  View<const T, 4> k;
-  View<const T, 4> v;
-  View<T, 4> out;
+  Heads<const T> q;
+  Heads<const T> k;
+  Heads<const T> v;
+  Heads<T> out;
   View<Accumulator<T>, 3> lse;
 };
 
 template <class T>
 struct AttentionBackward {
-  View<const T, 4> q;
-  View<const T, 4> k;
-  View<const T, 4> v;
-  View<const T, 4> out;
+  Heads<const T> q;
+  Heads<const T> k;
+  Heads<const T> v;
+  Heads<const T> out;
   View<const Accumulator<T>, 3> lse;
-  View<const T, 4> dout;
-  View<T, 4> dq;
-  View<T, 4> dk;
-  View<T, 4> dv;
+  Heads<const T> dout;
+  Heads<T> dq;
+  Heads<T> dk;
+  Heads<T> dv;
 };
 
 template <class T>

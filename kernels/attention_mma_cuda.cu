@@ -1,4 +1,3 @@
-#include <initializer_list>
 #include <limits>
 
 #include "kernels/cuda/attention_mma.cuh"
@@ -206,10 +205,11 @@ __global__ void __launch_bounds__(Shape::kThreads) dkv_mma_kernel(AttentionBackw
   store<Shape>(dv, place.begin, head_of(a.dv, place.batch, place.head));
 }
 
-bool fits(int64_t dim, std::initializer_list<const void*> memory) {
-  bool aligned = true;
-  for (const void* data : memory) aligned = aligned && reinterpret_cast<uintptr_t>(data) % 16 == 0;
-  return aligned && dim % 8 == 0 && dim <= 128;
+// Whether rows of heads can be moved 16 bytes at a time.
+template <class... T>
+bool fit(const Heads<T>&... heads) {
+  const auto aligned = [](const auto& x) { return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0; };
+  return ((aligned(heads) && heads.size(3) % 8 == 0 && heads.size(3) <= 128) && ...);
 }
 
 template <class Shape>
@@ -226,7 +226,7 @@ void with_shape(int64_t dim, Body&& body) {
 }  // namespace
 
 bool forward_on_tensor_cores(CudaQueue& queue, const AttentionForward<bfloat16>& a) {
-  if (!fits(a.q.size(3), {a.q.data, a.k.data, a.v.data, a.out.data})) return false;
+  if (!fit(a.q, a.k, a.v, a.out)) return false;
   with_shape(a.q.size(3), [&]<class Shape>(Shape) {
     launch_tiles<Shape>(queue, a.q, bytes_of_tiles<Shape>(3), forward_mma_kernel<Shape>, a);
   });
@@ -234,7 +234,7 @@ bool forward_on_tensor_cores(CudaQueue& queue, const AttentionForward<bfloat16>&
 }
 
 bool backward_on_tensor_cores(CudaQueue& queue, const AttentionBackward<bfloat16>& a, const View<float, 3>& delta) {
-  if (!fits(a.q.size(3), {a.q.data, a.k.data, a.v.data, a.dout.data, a.dq.data, a.dk.data, a.dv.data})) return false;
+  if (!fit(a.q, a.k, a.v, a.dout, a.dq, a.dk, a.dv)) return false;
   with_shape(a.q.size(3), [&]<class Shape>(Shape) {
     launch_tiles<Shape>(queue, a.q, bytes_of_tiles<Shape>(4), dq_mma_kernel<Shape>, a, delta);
     launch_tiles<Shape>(queue, a.k, bytes_of_tiles<Shape>(4), dkv_mma_kernel<Shape>, a, delta);

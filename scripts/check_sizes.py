@@ -26,7 +26,8 @@ MAX_PARAMETERS = 5
 MAX_README_LINES = {True: 150, False: 60}  # at the root; in a folder
 
 # Parameters that every op and module has, and the tensors an op works on: they are not counted.
-UNCOUNTED_PARAMETER = re.compile(r"^(const )?(engram::)?(Stream|CpuQueue|CudaQueue|Context|Arena|Tensor)&( \w+)?$")
+UNCOUNTED_PARAMETER = re.compile(
+    r"^(const )?(engram::)?(Stream|CpuQueue|CudaQueue|Context|Arena|Tensor|HeadSlice)&( \w+)?$")
 
 FOLDERS = ("kernels", "parallel", "data", "model", "trainer", "tests", "scripts", "configs", "docs", ".ci")
 CPP = {".h", ".cpp", ".cu", ".cuh"}

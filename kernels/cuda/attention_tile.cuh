@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/core/view.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/heads.h"
 
 // Tiles of queries and keys in shared memory, as floats, and the two products that attention needs of them.
 namespace engram {
@@ -36,9 +36,8 @@ struct HeadView {
 };
 
 template <class T>
-__device__ HeadView<T> head_of(const View<T, 4>& x, int64_t batch, int64_t head) {
-  const int64_t dim = x.size(3), stride = x.size(2) * dim;
-  return {x.data + batch * x.size(1) * stride + head * dim, stride, x.size(1), dim};
+__device__ HeadView<T> head_of(const Heads<T>& x, int64_t batch, int64_t head) {
+  return {x.at(batch * x.size(1), head), x.stride, x.size(1), x.size(3)};
 }
 
 // Which tile of which head of which sequence a block works on, from its number.
@@ -140,7 +139,7 @@ __device__ inline float row_max(float value) {
 
 // One block for each tile of x's positions, each head and each sequence, with this much shared memory.
 template <class Shape, class T, class... Args>
-void launch_tiles(CudaQueue& queue, const View<T, 4>& x, int num_bytes, void (*kernel)(Args...), const Args&... args) {
+void launch_tiles(CudaQueue& queue, const Heads<T>& x, int num_bytes, void (*kernel)(Args...), const Args&... args) {
   const int64_t num_blocks = x.size(0) * x.size(2) * blocks_for(x.size(1), Shape::kTile);
   if (num_blocks == 0) return;
   ENGRAM_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));

@@ -164,6 +164,43 @@ TEST_F(AttentionTest, LargeScoresDoNotOverflow) {
   EXPECT_NEAR(test::element(out, 8), mean, 1e-6);
 }
 
+TEST_F(AttentionTest, SlicesOfOnePackedTensorGiveTheSameBits) {
+  const Inputs x = make_inputs<float>(kGrouped);
+  const auto [batch, seq, heads, kv_heads, dim] = kGrouped;
+  const int64_t all = heads + 2 * kv_heads;
+  const Tensor packed = arena.take("packed", DType::kFloat32, {batch, seq, all, dim}),
+               dpacked = arena.take("dpacked", DType::kFloat32, {batch, seq, all, dim});
+  const auto slices = [&](const Tensor& tensor) {
+    return std::array{HeadSlice(tensor, 0, heads), HeadSlice(tensor, heads, kv_heads),
+                      HeadSlice(tensor, heads + kv_heads, kv_heads)};
+  };
+  const auto move = [&](const HeadSlice& slice, const Tensor& whole, bool out) {
+    const auto in_slice = heads_view<float>(slice), in_whole = heads_view<float>(whole);
+    for (int64_t position = 0; position < batch * seq; ++position) {
+      float *from = in_whole.at(position, 0), *to = in_slice.at(position, 0);
+      if (out) std::swap(from, to);
+      std::copy_n(from, slice.count * dim, to);
+    }
+  };
+  const auto [q, k, v] = slices(packed);
+  const auto [dq, dk, dv] = slices(dpacked);
+  move(q, x.q, false);
+  move(k, x.k, false);
+  move(v, x.v, false);
+  const Outputs y = forward(x), got{like(x.q), arena.take("lse", DType::kFloat32, {batch, heads, seq})};
+  attention_forward(stream, q, k, v, got.out, got.lse);
+  EXPECT_TRUE(test::same_bits(got.out, y.out));
+  EXPECT_TRUE(test::same_bits(got.lse, y.lse));
+  const Gradients g = backward(x, y), moved{like(x.q), like(x.k), like(x.v)};
+  attention_backward(stream, q, k, v, got.out, got.lse, x.dout, dq, dk, dv);
+  move(dq, moved.dq, true);
+  move(dk, moved.dk, true);
+  move(dv, moved.dv, true);
+  EXPECT_TRUE(test::same_bits(moved.dq, g.dq));
+  EXPECT_TRUE(test::same_bits(moved.dk, g.dk));
+  EXPECT_TRUE(test::same_bits(moved.dv, g.dv));
+}
+
 TEST_F(AttentionTest, RefusesTensorsThatDoNotFit) {
   const Inputs x = make_inputs<float>(kGrouped);
   const Outputs y = forward(x);
@@ -176,6 +213,8 @@ TEST_F(AttentionTest, RefusesTensorsThatDoNotFit) {
   message =
       test::error_of([&] { attention_backward(stream, x.q, x.k, x.v, y.out, y.lse, x.dout, x.q, x.k, four_heads); });
   EXPECT_NE(message.find("attention: dv: got float32 [2, 7, 4, 5]"), std::string::npos) << message;
+  message = test::error_of([&] { attention_forward(stream, x.q, HeadSlice(x.k, 1, 2), x.v, y.out, y.lse); });
+  EXPECT_NE(message.find("wanted float32 [2, 7, -1, 5]; its first head is 1 of 2"), std::string::npos) << message;
 }
 
 }  // namespace
