@@ -59,7 +59,8 @@ void attention_backward(Stream& stream, const HeadSlice& q, const HeadSlice& k, 
                                     .dout = heads_view<const T>(dout),
                                     .dq = heads_view<T>(dq),
                                     .dk = heads_view<T>(dk),
-                                    .dv = heads_view<T>(dv)});
+                                    .dv = heads_view<T>(dv),
+                                    .deterministic = true});
   });
 }
 

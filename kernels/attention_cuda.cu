@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "kernels/attention_impl.h"
+#include "kernels/cuda/attention_cudnn.cuh"
 #include "kernels/cuda/attention_mma.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -196,7 +197,7 @@ void with_shape(int64_t dim, Body&& body) {
 
 template <class T>
 void run(CudaQueue& queue, const AttentionForward<T>& a) {
-  if (forward_on_tensor_cores(queue, a)) return;
+  if (forward_by_cudnn(queue, a) || forward_on_tensor_cores(queue, a)) return;
   with_shape(a.q.size(3), [&]<class Shape>(Shape) {
     constexpr int kBytes = (2 * Shape::kTileFloats + Shape::kScoreFloats) * sizeof(float);
     launch_tiles<Shape>(queue, a.q, kBytes, forward_kernel<T, Shape>, a);
@@ -205,6 +206,7 @@ void run(CudaQueue& queue, const AttentionForward<T>& a) {
 
 template <class T>
 void run(CudaQueue& queue, const AttentionBackward<T>& a) {
+  if (backward_by_cudnn(queue, a)) return;
   int64_t used = 0;
   const View<float, 3> delta{scratch<float>(queue, a.lse.numel(), used), {a.lse.size(0), a.lse.size(1), a.lse.size(2)}};
   if (delta.numel() > 0) {

@@ -25,6 +25,7 @@ struct AttentionBackward {
   Heads<T> dq;
   Heads<T> dk;
   Heads<T> dv;
+  bool deterministic = true;
 };
 
 template <class T>

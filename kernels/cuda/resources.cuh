@@ -5,6 +5,7 @@
 #include <array>
 #include <limits>
 #include <map>
+#include <memory>
 
 #include "kernels/core/buffer.h"
 #include "kernels/core/device.h"
@@ -36,6 +37,7 @@ struct CudaResources {
     keep_freed_memory();
   }
   ~CudaResources() {
+    cudnn.reset();
     cublasLtDestroy(cublas);
     cudaStreamDestroy(stream);
   }
@@ -52,6 +54,8 @@ struct CudaResources {
   Buffer workspace;
   // Chosen algorithms by everything that the choice depends on; filled by matmul.
   std::map<std::array<int64_t, 10>, cublasLtMatmulAlgo_t> matmul_algorithms;
+  // Handle and graphs of cuDNN; a shared_ptr because it alone can hide their type, known to one source file.
+  std::shared_ptr<void> cudnn;
 
  private:
   void read_attribute(int& value, cudaDeviceAttr attribute) const {
