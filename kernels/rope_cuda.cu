@@ -1,4 +1,9 @@
-#include "kernels/cuda/launch.cuh"
+#include <algorithm>
+#include <bit>
+
+#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/head_share.cuh"
+#include "kernels/cuda/resources.cuh"
 #include "kernels/rope_impl.h"
 
 namespace engram {
@@ -14,19 +19,135 @@ __global__ void __launch_bounds__(kBlockSize) table_kernel(RopeTable<T> a) {
   a.table(position, c, 1) = T(sin(angle));
 }
 
-// One thread a pair of channels.
+constexpr int kWarps = kBlockSize / kWarpSize;
+
+// Blocks of the backward kernel at most, on any device: the order of the gains' sums depends on it. Four for each
+// multiprocessor of an H200.
+constexpr int64_t kMaxBlocks = 528;
+
 template <class T>
-__global__ void __launch_bounds__(kBlockSize) turn_kernel(Rope<T> a) {
+__device__ const T* gain_of(const QkNormOf<T>& norm, int64_t head) {
+  return head < norm.num_query_heads ? norm.query_gain.data : norm.key_gain.data;
+}
+
+template <bool kNorm, class T, class Share>
+__global__ void __launch_bounds__(kBlockSize) forward_kernel(RopeForward<T> a, Share share) {
+  const int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize, num_heads = a.y.size(2);
+  if (position >= a.y.num_positions()) return;
+  typename Share::Channels angles = {};
+  share.read_angles(a.table.row(position % a.y.size(1)), angles);
+  for (int64_t first = 0; first < num_heads; first += share.num_groups()) {
+    const int64_t head = first + share.group();
+    const bool works = head < num_heads;  // the others help to add
+    typename Share::Channels x = {};
+    if (works) share.read(a.x.at(position, head), x);
+    if constexpr (kNorm) {
+      typename Share::Channels gain = {};
+      share.read(gain_of(a.norm, head), gain);
+      const auto inv_rms = share.inverse_rms(x, a.norm.eps);
+      share.for_each([&](int round, int part, int i) { x[round][part][i] *= inv_rms * gain[round][part][i]; });
+    }
+    share.turn(angles, 1, x);
+    if (works) share.write(x, a.y.at(position, head));
+  }
+}
+
+// The block's sums of the gains' gradients, dgain[0] of queries and dgain[1] of keys, in the order of lanes and warps.
+template <class Share, class Acc>
+__device__ void write_sums(const Share& share, typename Share::Channels (&dgain)[2], Acc* of_block) {
+  extern __shared__ uint4 shared_chunks[];
+  Acc* of_warp = reinterpret_cast<Acc*>(shared_chunks);  // [kWarps, 2, head_dim]
+  const int head_dim = 2 * share.half, warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  for (int kind = 0; kind < 2; ++kind) {
+    share.for_each([&](int round, int part, int i) {
+      Acc value = dgain[kind][round][part][i];
+      for (int offset = share.lanes; offset < kWarpSize; offset *= 2) {
+        value += __shfl_xor_sync(0xffffffffu, value, offset);
+      }
+      const int channel = share.channel(round) + i;
+      if (share.group() == 0 && channel < share.half) {
+        of_warp[(warp * 2 + kind) * head_dim + part * share.half + channel] = value;
+      }
+    });
+  }
+  __syncthreads();
+  for (int e = static_cast<int>(threadIdx.x); e < 2 * head_dim; e += kBlockSize) {
+    Acc sum = 0;
+    for (int w = 0; w < kWarps; ++w) sum += of_warp[w * 2 * head_dim + e];
+    of_block[e] = sum;
+  }
+}
+
+// partial [blocks, 2, head_dim]
+template <bool kNorm, class T, class Share>
+__global__ void __launch_bounds__(kBlockSize, 2)
+    backward_kernel(RopeBackward<T> a, Share share, Accumulator<T>* partial) {
   using Acc = Accumulator<T>;
-  const int64_t i = thread_index(), head_dim = a.x.size(3), half = head_dim / 2;
-  if (i >= a.x.numel() / 2) return;
-  const int64_t head = i / half, c = i % half;  // heads of all positions counted together
-  const int64_t position = head / a.x.size(2) % a.x.size(1);
-  const Acc cosine = a.table(position, c, 0), angle_sine = a.table(position, c, 1);
-  const Acc sine = a.backward ? -angle_sine : angle_sine;
-  const Acc low = Acc(a.x.data[head * head_dim + c]), high = Acc(a.x.data[head * head_dim + c + half]);
-  a.y.data[head * head_dim + c] = T(low * cosine - high * sine);
-  a.y.data[head * head_dim + c + half] = T(low * sine + high * cosine);
+  const int64_t num_heads = a.dx.size(2), num_warps = int64_t{gridDim.x} * kWarps;
+  typename Share::Channels dgain[2] = {};
+  for (int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize; position < a.dx.num_positions();
+       position += num_warps) {
+    typename Share::Channels angles = {};
+    share.read_angles(a.table.row(position % a.dx.size(1)), angles);
+    for (int64_t first = 0; first < num_heads; first += share.num_groups()) {
+      const int64_t head = first + share.group();
+      const bool works = head < num_heads, is_query = head < a.norm.num_query_heads;
+      typename Share::Channels g = {}, x = {}, gain = {};
+      if (works) share.read(a.dy.at(position, head), g);
+      if (kNorm && works) share.read(a.x.at(position, head), x);
+      share.turn(angles, -1, g);
+      if constexpr (kNorm) {
+        share.read(gain_of(a.norm, head), gain);
+        const Acc inv_rms = share.inverse_rms(x, a.norm.eps);
+        Acc dot = 0;
+        share.for_each([&](int round, int part, int i) {
+          const Acc normed = x[round][part][i] * inv_rms, dvalue = g[round][part][i];
+          dgain[0][round][part][i] += is_query ? dvalue * normed : Acc(0);
+          dgain[1][round][part][i] += is_query ? Acc(0) : dvalue * normed;
+          x[round][part][i] = normed;
+          g[round][part][i] = dvalue * gain[round][part][i];
+          dot += g[round][part][i] * normed;
+        });
+        const Acc mean = share.sum(dot) / Acc(2 * share.half);
+        share.for_each([&](int round, int part, int i) {
+          g[round][part][i] = inv_rms * (g[round][part][i] - x[round][part][i] * mean);
+        });
+      }
+      if (works) share.write(g, a.dx.at(position, head));
+    }
+  }
+  if constexpr (kNorm) write_sums(share, dgain, partial + int64_t{blockIdx.x} * 4 * share.half);
+}
+
+// dgain[c] += sum over the blocks, one thread column a channel of either gain.
+template <class T>
+__global__ void __launch_bounds__(kWarpSize* kColumnLanes)
+    dgain_kernel(RopeBackward<T> a, View<Accumulator<T>, 2> partial) {
+  const int64_t column = block_column(), head_dim = a.dx.size(3);
+  const bool inside = column < partial.size(1);
+  const auto sum =
+      column_sum<Accumulator<T>>(inside ? partial.size(0) : 0, [&](int64_t block) { return partial(block, column); });
+  if (!inside || threadIdx.y != 0) return;
+  (column < head_dim ? a.dquery_gain(column) : a.dkey_gain(column - head_dim)) += sum;
+}
+
+// Calls body(share) with the way to deal out a head that fits its size; chunks: heads may be moved 16 bytes at a time.
+template <class T, class Body>
+void with_share(int64_t head_dim, [[maybe_unused]] bool chunks, Body&& body) {
+  const int half = static_cast<int>(head_dim / 2);
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    const int lanes = half / kPerChunk<T>;
+    if (chunks && half % kPerChunk<T> == 0 && lanes <= kWarpSize && std::has_single_bit(unsigned(lanes))) {
+      return body(Share<T, kPerChunk<T>, 1>{lanes, half});
+    }
+  }
+  ENGRAM_CHECK(head_dim <= 256, "rope: heads of ", head_dim, " channels; the CUDA form takes at most 256");
+  body(Share<T, 1, 4>{kWarpSize, half});
+}
+
+template <class... T>
+bool in_chunks_all(const Heads<T>&... heads) {
+  return (in_chunks(heads.stride * static_cast<int64_t>(sizeof(T)), heads.data) && ...);
 }
 
 }  // namespace
@@ -37,14 +158,49 @@ void run(CudaQueue& queue, const RopeTable<T>& a) {
 }
 
 template <class T>
-void run(CudaQueue& queue, const Rope<T>& a) {
-  launch_each(queue, turn_kernel<T>, a.x.numel() / 2, a);
+void run(CudaQueue& queue, const RopeForward<T>& a) {
+  if (a.y.numel() == 0) return;
+  const QkNormOf<T>& norm = a.norm;
+  const bool chunks = in_chunks_all(a.x, a.y) && in_chunks(0, norm.query_gain.data, norm.key_gain.data);
+  with_share<T>(a.y.size(3), chunks, [&]<class Share>(const Share& share) {
+    const auto kernel =
+        norm.query_gain.data != nullptr ? forward_kernel<true, T, Share> : forward_kernel<false, T, Share>;
+    kernel<<<blocks_for(a.y.num_positions(), kWarps), kBlockSize, 0, queue.handle>>>(a, share);
+    ENGRAM_CUDA_CHECK(cudaGetLastError());
+  });
+}
+
+template <class T>
+void run(CudaQueue& queue, const RopeBackward<T>& a) {
+  if (a.dx.numel() == 0) return;
+  using Acc = Accumulator<T>;
+  const QkNormOf<T>& norm = a.norm;
+  const int64_t head_dim = a.dx.size(3);
+  const int64_t num_blocks = std::min<int64_t>(blocks_for(a.dx.num_positions(), kWarps), kMaxBlocks);
+  const auto grid = static_cast<unsigned>(num_blocks);
+  const bool chunks = in_chunks_all(a.x, a.dy, a.dx) && in_chunks(0, norm.query_gain.data, norm.key_gain.data);
+  with_share<T>(head_dim, chunks, [&]<class Share>(const Share& share) {
+    if (norm.query_gain.data == nullptr) {
+      backward_kernel<false, T, Share><<<grid, kBlockSize, 0, queue.handle>>>(a, share, nullptr);
+      ENGRAM_CUDA_CHECK(cudaGetLastError());
+      return;
+    }
+    int64_t used = 0;
+    const View<Acc, 2> partial{scratch<Acc>(queue, num_blocks * 2 * head_dim, used), {num_blocks, 2 * head_dim}};
+    const size_t num_bytes = kWarps * 2 * static_cast<size_t>(head_dim) * sizeof(Acc);
+    backward_kernel<true, T, Share><<<grid, kBlockSize, num_bytes, queue.handle>>>(a, share, partial.data);
+    ENGRAM_CUDA_CHECK(cudaGetLastError());
+    launch_columns(queue, dgain_kernel<T>, 2 * head_dim, a, partial);
+  });
 }
 
 template void run(CudaQueue&, const RopeTable<float>&);
 template void run(CudaQueue&, const RopeTable<double>&);
-template void run(CudaQueue&, const Rope<bfloat16>&);
-template void run(CudaQueue&, const Rope<float>&);
-template void run(CudaQueue&, const Rope<double>&);
+template void run(CudaQueue&, const RopeForward<bfloat16>&);
+template void run(CudaQueue&, const RopeForward<float>&);
+template void run(CudaQueue&, const RopeForward<double>&);
+template void run(CudaQueue&, const RopeBackward<bfloat16>&);
+template void run(CudaQueue&, const RopeBackward<float>&);
+template void run(CudaQueue&, const RopeBackward<double>&);
 
 }  // namespace engram

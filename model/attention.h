@@ -1,23 +1,21 @@
 #pragma once
 
-#include <optional>
-
+#include "kernels/rope.h"
 #include "model/linear.h"
 #include "model/model_config.h"
-#include "model/rms_norm.h"
 
 namespace engram {
 
 // Causal grouped-query attention with rotary positions and, where the configuration says so, an RMSNorm on every query
 // and key head before the rotation:
-//   y = concat_h(softmax(q_h k_g^T / sqrt(head_dim)) v_g) W_out^T.
+//   y = concat_h(softmax(q_h k_g^T / sqrt(head_dim)) v_g) W_out^T, with q, k and v from one projection of x: rows of
+// its weight are the query heads, then the key heads, then the value heads.
 class Attention {
  public:
   struct Saved {
-    Linear::Saved in;  // one input for q, k and v
-    Linear::Saved out;
-    RmsNorm::Saved q_norm, k_norm;
-    Tensor q, k, v;        // [num_sequences, seq_len, heads or kv_heads, head_dim], rotated
+    Linear::Saved in, out;
+    Tensor qkv;  // [num_sequences, seq_len, heads + 2 kv_heads, head_dim]; as projected, or queries and keys turned
+    Tensor qk;   // [num_sequences, seq_len, heads + kv_heads, head_dim]; normed and turned; qkv without a norm
     Tensor attended, lse;  // [num_sequences, seq_len, heads, head_dim], [num_sequences, heads, seq_len]
   };
   Attention(ParameterStore& store, const std::string& name, const ModelConfig& config);
@@ -27,12 +25,16 @@ class Attention {
   Tensor backward(Context& ctx, const Tensor& dy, const Saved& saved) const;
 
  private:
-  Tensor project(Context& ctx, const Linear& linear, const std::optional<RmsNorm>& norm, RmsNorm::Saved& norm_saved,
-                 Linear::Saved& saved) const;
+  QkNorm norm() const;
+  HeadSlice queries(const Tensor& packed) const { return {packed, 0, num_heads_}; }
+  HeadSlice keys(const Tensor& packed) const { return {packed, num_heads_, num_kv_heads_}; }
+  HeadSlice queries_and_keys(const Tensor& packed) const { return {packed, 0, num_heads_ + num_kv_heads_}; }
+  HeadSlice values(const Tensor& packed) const { return {packed, num_heads_ + num_kv_heads_, num_kv_heads_}; }
 
   int64_t num_heads_, num_kv_heads_, head_dim_;
-  Linear query_, key_, value_, out_;
-  std::optional<RmsNorm> query_norm_, key_norm_;
+  double norm_eps_;
+  Linear qkv_, out_;
+  Parameter *query_gain_, *key_gain_;  // nullptr without a norm
 };
 
 }  // namespace engram

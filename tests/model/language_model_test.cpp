@@ -36,7 +36,7 @@ struct Model {
   Model(const ModelConfig& model_config, const LanguageModelOptions& options)
       : config(model_config), store(DType::kFloat64), model(store, config, options) {
     store.allocate(stream, OwnershipMap(store.numels(), 1, ZeroPolicy::kFlat));
-    store.initialize(stream, 11);
+    store.initialize(stream, 12);
     for (const Parameter& p : store.parameters()) {  // gains away from 1, convolution away from 0
       for (int64_t i = 0; i < p.numel(); ++i) {
         const double noise = 0.2 * normal(7, RandomDomain::kSampling, 1, static_cast<uint64_t>(p.value.numel() + i));
