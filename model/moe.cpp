@@ -1,9 +1,7 @@
 #include "model/moe.h"
 
 #include "kernels/core/device.h"
-#include "kernels/elementwise.h"
 #include "kernels/expert_matmul.h"
-#include "kernels/expert_permute.h"
 #include "kernels/matmul.h"
 #include "kernels/router.h"
 #include "kernels/swiglu.h"
@@ -36,14 +34,15 @@ Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& conf
 
 // Chooses the experts of every token and sorts the (token, choice) pairs by expert.
 void Moe::route(Context& ctx, const Tensor& x, Saved& saved) const {
-  const int64_t num_tokens = x.size(0), num_experts = config_.num_experts;
+  const int64_t num_tokens = x.size(0), num_experts = config_.num_experts, num_rows = num_tokens * config_.top_k;
   const DType wide = accumulator(x.dtype);
   saved.x = x;
   saved.logits = ctx.arena.take("moe.logits", wide, {num_tokens, num_experts});
   saved.expert = ctx.arena.take("moe.expert", DType::kInt32, {num_tokens, config_.top_k});
   saved.weight = ctx.arena.take("moe.weight", wide, {num_tokens, config_.top_k});
-  saved.slot = ctx.arena.take("moe.slot", DType::kInt64, {num_tokens, config_.top_k});
-  saved.offsets = ctx.arena.take("moe.offsets", DType::kInt64, {num_experts + 1});
+  saved.plan = {.offsets = ctx.arena.take("moe.offsets", DType::kInt64, {num_experts + 1}),
+                .slot = ctx.arena.take("moe.slot", DType::kInt64, {num_tokens, config_.top_k}),
+                .choice = ctx.arena.take("moe.choice", DType::kInt64, {num_rows})};
   const Tensor load = ctx.count_statistics ? ctx.loads.rows(mixture_, 1).reshape({num_experts})
                                            : ctx.arena.take("moe.load", DType::kInt64, {num_experts});
   if (!ctx.count_statistics) zero(ctx.stream, load);
@@ -51,7 +50,7 @@ void Moe::route(Context& ctx, const Tensor& x, Saved& saved) const {
   matmul(ctx.stream, x, router_.value, saved.logits, {.transpose_b = true});
   router_forward(ctx.stream, saved.logits, bias_.value, {.top_k = config_.top_k, .scale = config_.route_scale},
                  saved.expert, saved.weight, load);
-  expert_permute_plan(ctx.stream, saved.expert, saved.offsets, saved.slot);
+  expert_permute_plan(ctx.stream, saved.expert, saved.plan);
 }
 
 Tensor Moe::forward(Context& ctx, const Tensor& x, Saved& saved) const {
@@ -60,49 +59,53 @@ Tensor Moe::forward(Context& ctx, const Tensor& x, Saved& saved) const {
   saved.sorted = ctx.arena.take("moe.sorted", x.dtype, {num_rows, hidden});
   saved.gate_up = ctx.arena.take("moe.gate_up", x.dtype, {num_rows, 2 * width});
   saved.h = ctx.arena.take("moe.h", x.dtype, {num_rows, width});
-  saved.routed = ctx.arena.take("moe.routed", x.dtype, {num_rows, hidden});
-  permute_forward(ctx.stream, x, saved.slot, saved.sorted);
-  expert_matmul_forward(ctx.stream, saved.sorted, gate_up_.value, saved.offsets, saved.gate_up);
-  swiglu_forward(ctx.stream, saved.gate_up, saved.h);
-  expert_matmul_forward(ctx.stream, saved.h, down_.value, saved.offsets, saved.routed);
+  permute(ctx.stream, x, saved.plan.slot, saved.sorted);
+  expert_matmul_forward(ctx.stream, saved.sorted, gate_up_.value, saved.plan.offsets, saved.gate_up);
+  weighted_swiglu_forward(ctx.stream, saved.gate_up, saved.weight, saved.plan.choice, saved.h);
 
-  const Tensor y = ctx.arena.take("moe.y", x.dtype, {x.size(0), hidden});
-  unpermute_forward(ctx.stream, saved.routed, saved.slot, saved.weight, y);
-  if (shared_) add(ctx.stream, y, shared_->forward(ctx, x, saved.shared), y);
+  const Tensor y =
+      shared_ ? shared_->forward(ctx, x, saved.shared) : ctx.arena.take("moe.y", x.dtype, {x.size(0), hidden});
+  Arena::Scope scope(ctx.arena);
+  const Tensor routed = ctx.arena.take("moe.routed", x.dtype, {num_rows, hidden});
+  expert_matmul_forward(ctx.stream, saved.h, down_.value, saved.plan.offsets, routed);
+  unpermute(ctx.stream, routed, saved.plan.slot, shared_ ? y : Tensor{}, y);
   return y;
 }
 
-Tensor Moe::backward_router(Context& ctx, const Tensor& dweight, const Saved& saved) const {
-  const Tensor dlogits = ctx.arena.take("moe.dlogits", saved.logits.dtype, {dweight.size(0), config_.num_experts});
+// Gradient of the rows in the experts' order, from that of what the experts give; in the same memory. Also writes the
+// weights' gradient.
+void Moe::backward_experts(Context& ctx, const Tensor& drows, const Tensor& dweight, const Saved& saved) const {
+  Arena::Scope scope(ctx.arena);
+  const Tensor dh = ctx.arena.take("moe.dh", drows.dtype, {saved.h.size(0), saved.h.size(1)});
+  expert_matmul_backward_weight(ctx.stream, drows, saved.h, saved.plan.offsets, down_.grad);
+  expert_matmul_backward_input(ctx.stream, drows, down_.value, saved.plan.offsets, dh);
+  const Tensor dgate_up = ctx.arena.take("moe.dgate_up", drows.dtype, {saved.gate_up.size(0), saved.gate_up.size(1)});
+  weighted_swiglu_backward(ctx.stream, saved.gate_up, saved.weight, saved.plan.choice, dh, dgate_up, dweight);
+  expert_matmul_backward_weight(ctx.stream, dgate_up, saved.sorted, saved.plan.offsets, gate_up_.grad);
+  expert_matmul_backward_input(ctx.stream, dgate_up, gate_up_.value, saved.plan.offsets, drows);
+}
+
+// Adds the gradient of x by way of the router to dx, or writes it.
+void Moe::backward_router(Context& ctx, const Tensor& dweight, const Saved& saved, const Tensor& dx, bool add) const {
+  Arena::Scope scope(ctx.arena);
+  const Tensor dlogits = ctx.arena.take("moe.dlogits", dx.dtype, {dx.size(0), config_.num_experts});
   router_backward(ctx.stream, saved.logits, saved.expert, dweight,
                   {.top_k = config_.top_k, .scale = config_.route_scale}, dlogits);
   matmul(ctx.stream, dlogits, saved.x, router_.grad, {.transpose_a = true, .accumulate = true});
-  const Tensor dx = ctx.arena.take("moe.dx", saved.x.dtype, {saved.x.size(0), saved.x.size(1)});
-  matmul(ctx.stream, dlogits, router_.value, dx, {});
-  return dx;
+  matmul(ctx.stream, dlogits, router_.value, dx, {.accumulate = add});
 }
 
 Tensor Moe::backward(Context& ctx, const Tensor& dy, const Saved& saved) const {
-  const auto take_like = [&](const char* name, const Tensor& x) {
-    return ctx.arena.take(name, x.dtype, {x.size(0), x.size(1)});
-  };
-  const Tensor drouted = take_like("moe.drouted", saved.routed);
-  const Tensor dweight = take_like("moe.dweight", saved.weight);
-  unpermute_backward(ctx.stream, saved.routed, saved.slot, saved.weight, dy, drouted, dweight);
+  const Tensor& x = saved.x;
+  const Tensor drows = ctx.arena.take("moe.drows", x.dtype, {saved.sorted.size(0), saved.sorted.size(1)});
+  const Tensor dweight = ctx.arena.take("moe.dweight", saved.weight.dtype, {x.size(0), config_.top_k});
+  permute(ctx.stream, dy, saved.plan.slot, drows);
+  backward_experts(ctx, drows, dweight, saved);
 
-  const Tensor dh = take_like("moe.dh", saved.h);
-  expert_matmul_backward_weight(ctx.stream, drouted, saved.h, saved.offsets, down_.grad);
-  expert_matmul_backward_input(ctx.stream, drouted, down_.value, saved.offsets, dh);
-  const Tensor dgate_up = take_like("moe.dgate_up", saved.gate_up);
-  swiglu_backward(ctx.stream, saved.gate_up, dh, dgate_up);
-  const Tensor dsorted = take_like("moe.dsorted", saved.sorted);
-  expert_matmul_backward_weight(ctx.stream, dgate_up, saved.sorted, saved.offsets, gate_up_.grad);
-  expert_matmul_backward_input(ctx.stream, dgate_up, gate_up_.value, saved.offsets, dsorted);
-
-  const Tensor dx = take_like("moe.dx", saved.x);
-  permute_backward(ctx.stream, dsorted, saved.slot, dx);
-  add(ctx.stream, dx, backward_router(ctx, dweight, saved), dx);
-  if (shared_) add(ctx.stream, dx, shared_->backward(ctx, dy, saved.shared), dx);
+  const Tensor dx =
+      shared_ ? shared_->backward(ctx, dy, saved.shared) : ctx.arena.take("moe.dx", x.dtype, {x.size(0), x.size(1)});
+  backward_router(ctx, dweight, saved, dx, shared_.has_value());
+  unpermute(ctx.stream, drows, saved.plan.slot, dx, dx);
   return dx;
 }
 
