@@ -34,15 +34,18 @@ void router_forward(Stream& stream, const Tensor& logits, const Tensor& bias, co
 void router_backward(Stream& stream, const Tensor& logits, const Tensor& expert, const Tensor& dweight,
                      const RouterOptions& options, const Tensor& dlogits) {
   check(logits, expert, options);
+  check_tensor("router: logits", logits, accumulator(dlogits.dtype), {-1, -1});
   check_tensor("router: dweight", dweight, logits.dtype, {logits.size(0), options.top_k});
-  check_tensor("router: dlogits", dlogits, logits.dtype, {logits.size(0), logits.size(1)});
-  dispatch<Cpu<float, double>, Cuda<float, double>>("router", stream, logits.dtype, [&]<class T>(auto& queue) {
-    run(queue, RouterBackward<T>{.logits = view<const T, 2>(logits),
-                                 .expert = view<const int32_t, 2>(expert),
-                                 .dweight = view<const T, 2>(dweight),
-                                 .scale = static_cast<T>(options.scale),
-                                 .dlogits = view<T, 2>(dlogits)});
-  });
+  check_tensor("router: dlogits", dlogits, dlogits.dtype, {logits.size(0), logits.size(1)});
+  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+      "router", stream, dlogits.dtype, [&]<class T>(auto& queue) {
+        using Acc = Accumulator<T>;
+        run(queue, RouterBackward<T>{.logits = view<const Acc, 2>(logits),
+                                     .expert = view<const int32_t, 2>(expert),
+                                     .dweight = view<const Acc, 2>(dweight),
+                                     .scale = static_cast<Acc>(options.scale),
+                                     .dlogits = view<T, 2>(dlogits)});
+      });
 }
 
 void router_update_bias(Stream& stream, const Tensor& control, const Tensor& load, double rate, const Tensor& bias) {

@@ -30,7 +30,8 @@ void router_forward(Stream& stream, const Tensor& logits, const Tensor& bias, co
 //
 //   expert   [num_rows, top_k]        as router_forward wrote it
 //   dweight  [num_rows, top_k]        dtype of logits
-//   dlogits  [num_rows, num_experts]  written, 0 for experts that were not chosen; may not be logits
+//   dlogits  [num_rows, num_experts]  the model's dtype, of which logits have the accumulator; written, 0 for experts
+//                                     that were not chosen; may not be logits
 void router_backward(Stream& stream, const Tensor& logits, const Tensor& expert, const Tensor& dweight,
                      const RouterOptions& options, const Tensor& dlogits);
 

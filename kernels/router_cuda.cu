@@ -1,5 +1,8 @@
+#include <type_traits>
+
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/top_k.cuh"
 #include "kernels/router_impl.h"
 
 namespace engram {
@@ -72,19 +75,101 @@ __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(Route
 // With S = sum of the chosen s: ds_i = scale / S * (dweight_i - sum_j dweight_j s_j / S), dlogit = ds * s * (1 - s).
 template <class T>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(RouterBackward<T> a) {
+  using Acc = Accumulator<T>;
   const int64_t row = warp_row(), top_k = a.expert.size(1);
   if (row >= a.logits.size(0)) return;
-  const T *logits = a.logits.row(row), *dweight = a.dweight.row(row);
+  const Acc *logits = a.logits.row(row), *dweight = a.dweight.row(row);
   const int32_t* expert = a.expert.row(row);
   T* dlogits = a.dlogits.row(row);
-  for (int64_t e = threadIdx.x; e < a.logits.size(1); e += kWarpSize) dlogits[e] = 0;
+  for (int64_t e = threadIdx.x; e < a.logits.size(1); e += kWarpSize) dlogits[e] = T(Acc(0));
   __syncwarp();  // the zeros come before the gradients of the chosen
-  const T sum = sum_of_chosen(logits, expert, top_k);
-  T mean = 0;
+  const Acc sum = sum_of_chosen(logits, expert, top_k);
+  Acc mean = 0;
   for (int64_t i = 0; i < top_k; ++i) mean += dweight[i] * sigmoid(logits[expert[i]]) / sum;
   for (int64_t i = threadIdx.x; i < top_k; i += kWarpSize) {
-    const T s = sigmoid(logits[expert[i]]);
-    dlogits[expert[i]] = a.scale / sum * (dweight[i] - mean) * s * (1 - s);
+    const Acc s = sigmoid(logits[expert[i]]);
+    dlogits[expert[i]] = T(a.scale / sum * (dweight[i] - mean) * s * (1 - s));
+  }
+}
+
+// The forms for float logits of at most kWarpSize * kMostPerLane experts and at most kWarpSize choices: all of a row's
+// scores stay in the registers of a warp.
+constexpr int kMostPerLane = 8;
+constexpr int kFewWarps = 8;
+constexpr int kRowsOfWarp = 8;
+
+// Lane l holds experts [l * kPerLane, (l + 1) * kPerLane), and choice l at the end. A block counts its choices before
+// it adds them to the load.
+template <int kPerLane>
+__global__ void __launch_bounds__(kWarpSize* kFewWarps) forward_few_kernel(RouterForward<float> a) {
+  __shared__ int load_of[kWarpSize * kPerLane];
+  const int num_experts = static_cast<int>(a.logits.size(1)), top_k = static_cast<int>(a.expert.size(1));
+  const int lane = static_cast<int>(threadIdx.x), thread = static_cast<int>(threadIdx.y) * kWarpSize + lane;
+  for (int e = thread; e < num_experts; e += kWarpSize * kFewWarps) load_of[e] = 0;
+  __syncthreads();
+  const int64_t first_row = (int64_t{blockIdx.x} * kFewWarps + threadIdx.y) * kRowsOfWarp;
+  const int64_t end = min(first_row + kRowsOfWarp, a.logits.size(0));
+  for (int64_t row = first_row; row < end; ++row) {
+    float affinity[kPerLane];
+    unsigned keys[kPerLane];
+    bool any_nan = false;
+#pragma unroll
+    for (int j = 0; j < kPerLane; ++j) {
+      const int e = lane * kPerLane + j;
+      affinity[j] = e < num_experts ? sigmoid(a.logits.row(row)[e]) : 0.0f;
+      keys[j] = e < num_experts ? key_of(affinity[j] + a.bias.data[e]) : kTaken;
+      any_nan = any_nan || keys[j] == kNotANumber;
+    }
+    any_nan = __any_sync(0xffffffffu, any_nan);
+    float sum = static_cast<float>(kSmallAffinity), own = 0;
+    int32_t expert = 0;
+    for (int i = 0; i < top_k; ++i) {
+      const int chosen = take_best<kPerLane>(keys, any_nan);
+      float of_chosen = affinity[0];
+#pragma unroll
+      for (int j = 1; j < kPerLane; ++j) of_chosen = chosen % kPerLane == j ? affinity[j] : of_chosen;
+      of_chosen = __shfl_sync(0xffffffffu, of_chosen, chosen / kPerLane);
+      sum += of_chosen;
+      expert = lane == i ? chosen : expert;
+      own = lane == i ? of_chosen : own;
+    }
+    if (lane >= top_k) continue;
+    atomicAdd(&load_of[expert], 1);
+    a.expert.row(row)[lane] = expert;
+    a.weight.row(row)[lane] = own * (a.scale / sum);
+  }
+  __syncthreads();
+  for (int e = thread; e < num_experts; e += kWarpSize * kFewWarps) {
+    if (load_of[e] == 0) continue;
+    atomicAdd(reinterpret_cast<unsigned long long*>(a.load.data + e), static_cast<unsigned long long>(load_of[e]));
+  }
+}
+
+// Lane l holds choice l, and writes every 32nd column of the row.
+template <class T>
+__global__ void __launch_bounds__(kWarpSize* kFewWarps) backward_few_kernel(RouterBackward<T> a) {
+  const int num_experts = static_cast<int>(a.logits.size(1)), top_k = static_cast<int>(a.expert.size(1));
+  const int lane = static_cast<int>(threadIdx.x);
+  const int64_t row = int64_t{blockIdx.x} * kFewWarps + threadIdx.y;
+  if (row >= a.logits.size(0)) return;
+  int32_t expert = -1;
+  float affinity = 0, dweight = 0, sum = static_cast<float>(kSmallAffinity), mean = 0;
+  if (lane < top_k) {
+    expert = a.expert.row(row)[lane];
+    dweight = a.dweight.row(row)[lane];
+    affinity = sigmoid(a.logits.row(row)[expert]);
+  }
+  for (int i = 0; i < top_k; ++i) sum += __shfl_sync(0xffffffffu, affinity, i);
+  const float part = dweight * affinity / sum;
+  for (int i = 0; i < top_k; ++i) mean += __shfl_sync(0xffffffffu, part, i);
+  const float gradient = a.scale / sum * (dweight - mean) * affinity * (1 - affinity);
+  for (int begin = 0; begin < num_experts; begin += kWarpSize) {
+    float dlogit = 0;
+    for (int i = 0; i < top_k; ++i) {
+      const float other = __shfl_sync(0xffffffffu, gradient, i);
+      if (__shfl_sync(0xffffffffu, expert, i) == begin + lane) dlogit = other;
+    }
+    if (begin + lane < num_experts) a.dlogits.row(row)[begin + lane] = T(dlogit);
   }
 }
 
@@ -102,15 +187,42 @@ __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) update_bias_kernel(R
   }
 }
 
+bool few(int64_t num_experts, int64_t top_k) { return num_experts <= kWarpSize * kMostPerLane && top_k <= kWarpSize; }
+
+template <int kPerLane>
+void launch_few(CudaQueue& queue, const RouterForward<float>& a) {
+  if (a.logits.size(1) > kWarpSize * kPerLane) {
+    if constexpr (kPerLane < kMostPerLane) launch_few<2 * kPerLane>(queue, a);
+    return;
+  }
+  const dim3 threads(kWarpSize, kFewWarps);
+  const unsigned num_blocks = blocks_for(a.logits.size(0), kFewWarps * kRowsOfWarp);
+  forward_few_kernel<kPerLane><<<num_blocks, threads, 0, queue.handle>>>(a);
+  ENGRAM_CUDA_CHECK(cudaGetLastError());
+}
+
 }  // namespace
 
 template <class T>
 void run(CudaQueue& queue, const RouterForward<T>& a) {
+  if (a.logits.size(0) == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (few(a.logits.size(1), a.expert.size(1))) return launch_few<1>(queue, a);
+  }
   launch_rows(queue, forward_kernel<T>, a.logits.size(0), a);
 }
 
 template <class T>
 void run(CudaQueue& queue, const RouterBackward<T>& a) {
+  if (a.logits.size(0) == 0) return;
+  if constexpr (std::is_same_v<Accumulator<T>, float>) {
+    if (few(a.logits.size(1), a.expert.size(1))) {
+      const dim3 threads(kWarpSize, kFewWarps);
+      backward_few_kernel<T><<<blocks_for(a.logits.size(0), kFewWarps), threads, 0, queue.handle>>>(a);
+      ENGRAM_CUDA_CHECK(cudaGetLastError());
+      return;
+    }
+  }
   launch_rows(queue, backward_kernel<T>, a.logits.size(0), a);
 }
 
@@ -121,6 +233,7 @@ void run(CudaQueue& queue, const RouterUpdateBias<T>& a) {
 
 template void run(CudaQueue&, const RouterForward<float>&);
 template void run(CudaQueue&, const RouterForward<double>&);
+template void run(CudaQueue&, const RouterBackward<bfloat16>&);
 template void run(CudaQueue&, const RouterBackward<float>&);
 template void run(CudaQueue&, const RouterBackward<double>&);
 template void run(CudaQueue&, const RouterUpdateBias<float>&);

@@ -20,10 +20,10 @@ struct RouterForward {
 
 template <class T>
 struct RouterBackward {
-  View<const T, 2> logits;
+  View<const Accumulator<T>, 2> logits;
   View<const int32_t, 2> expert;
-  View<const T, 2> dweight;
-  T scale;
+  View<const Accumulator<T>, 2> dweight;
+  Accumulator<T> scale;
   View<T, 2> dlogits;
 };
 

@@ -50,6 +50,10 @@ struct RouterGpuTest : test::GpuFixture {
     if (top_k > 1) {  // one weight is always `scale`, and its gradient rounding alone
       EXPECT_LT(relative_error(download(dlogits), want_dlogits), 4 * bound(dtype));
     }
+    if (top_k == 1 || dtype != DType::kFloat32) return;
+    const Tensor narrow = poisoned(DType::kBFloat16, {num_rows, num_experts});
+    router_backward(stream, device_logits, got.expert, upload(dweight, dtype), options, narrow);
+    EXPECT_LT(relative_error(download(narrow), want_dlogits), bound(DType::kBFloat16));
   }
 };
 
@@ -59,6 +63,9 @@ TEST_F(RouterGpuTest, ChoosesWhatTheCpuFormChooses) {
       compare(dtype, num_rows, 1, {.top_k = 1, .scale = 1.0});
       compare(dtype, num_rows, 5, {.top_k = 5, .scale = 1.0});
       compare(dtype, num_rows, 64, {.top_k = 1, .scale = 2.5});
+      compare(dtype, num_rows, 64, {.top_k = 6, .scale = 1.0});
+      compare(dtype, num_rows, 130, {.top_k = 8, .scale = 1.0});
+      compare(dtype, num_rows, 256, {.top_k = 32, .scale = 1.0});
       compare(dtype, num_rows, 72, {.top_k = 6, .scale = 2.5});
       compare(dtype, num_rows, 257, {.top_k = 40, .scale = 1.0});
     }
