@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/core/device.h"
-#include "kernels/elementwise.h"
 
 namespace engram {
 namespace {
@@ -56,8 +55,7 @@ Residual Block::compute(Context& ctx, Residual residual, const MicroBatch& batch
   if (engram_) {
     const Tensor merged = Connection::merge(ctx, residual);
     const Tensor y = engram_->forward(ctx, merged, batch, saved.engram);
-    residual = {.streams = ctx.arena.take("block.streams", y.dtype, {y.size(0), y.size(1), y.size(2)}), .pending = {}};
-    add(ctx.stream, merged, y, residual.streams);
+    residual = {.streams = merged, .pending = y.reshape({y.size(0), y.size(2)})};
   }
   const Tensor attention_in = attention_connection_.forward(ctx, residual, saved.attention_connection);
   residual.pending = attention_.forward(ctx, attention_in, saved.attention);
@@ -66,18 +64,13 @@ Residual Block::compute(Context& ctx, Residual residual, const MicroBatch& batch
   return residual;
 }
 
-Residual Block::differentiate(Context& ctx, const Residual& doutput, const MicroBatch& batch,
-                              const Saved& saved) const {
-  const Tensor dx = moe_ ? moe_->backward(ctx, doutput.pending, saved.moe)
-                         : feed_forward_->backward(ctx, doutput.pending, saved.feed_forward);
-  Residual d = feed_forward_connection_.backward(ctx, doutput.streams, dx, saved.feed_forward_connection);
+void Block::differentiate(Context& ctx, const Residual& d, const MicroBatch& batch, const Saved& saved) const {
+  const Tensor dx =
+      moe_ ? moe_->backward(ctx, d.pending, saved.moe) : feed_forward_->backward(ctx, d.pending, saved.feed_forward);
+  feed_forward_connection_.backward(ctx, d.streams, dx, saved.feed_forward_connection);
   const Tensor dattention_in = attention_.backward(ctx, d.pending, saved.attention);
-  d = attention_connection_.backward(ctx, d.streams, dattention_in, saved.attention_connection);
-  if (engram_) {
-    const Tensor through_memory = engram_->backward(ctx, d.streams, batch, saved.engram);
-    add(ctx.stream, d.streams, through_memory, d.streams);
-  }
-  return d;
+  attention_connection_.backward(ctx, d.streams, dattention_in, saved.attention_connection);
+  if (engram_) engram_->backward(ctx, d.streams, batch, saved.engram);
 }
 
 Residual Block::forward(Context& ctx, const Residual& input, const MicroBatch& batch, Saved& saved) const {
@@ -97,7 +90,7 @@ void Block::backward(Context& ctx, const Residual& d, const MicroBatch& batch, S
     compute(ctx, saved.input, batch, saved);
     ctx.count_statistics = count;
   }
-  copy_residual(ctx, differentiate(ctx, d, batch, saved), d);
+  differentiate(ctx, d, batch, saved);
 }
 
 }  // namespace engram

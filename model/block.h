@@ -25,13 +25,13 @@ class Block {
   Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute);
 
   Residual forward(Context& ctx, const Residual& input, const MicroBatch& batch, Saved& saved) const;
-  // d: on entry the gradients of what forward() returned, on return those of its input, in the same memory. Changes
-  // `saved` where the block is recomputed.
+  // d: on entry the gradients of what forward() returned, one tensor for both parts; on return those of its input, in
+  // the same memory. Changes `saved` where the block is recomputed.
   void backward(Context& ctx, const Residual& d, const MicroBatch& batch, Saved& saved) const;
 
  private:
   Residual compute(Context& ctx, Residual residual, const MicroBatch& batch, Saved& saved) const;
-  Residual differentiate(Context& ctx, const Residual& doutput, const MicroBatch& batch, const Saved& saved) const;
+  void differentiate(Context& ctx, const Residual& d, const MicroBatch& batch, const Saved& saved) const;
 
   bool recompute_;
   std::optional<Engram> engram_;

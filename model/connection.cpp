@@ -39,9 +39,9 @@ Tensor Connection::forward(Context& ctx, Residual& residual, Saved& saved) const
 }
 
 Residual Connection::backward(Context& ctx, const Tensor& dstreams, const Tensor& dx, const Saved& saved) const {
-  const Tensor total = take_like(ctx, "connection.dstreams", saved.streams);
+  const Tensor total = dstreams.empty() ? take_like(ctx, "connection.dstreams", saved.streams) : dstreams;
   rms_norm_backward(ctx.stream, as_rows(saved.streams), norm_weight_.value, saved.inv_rms, dx,
-                    dstreams.empty() ? Tensor{} : as_rows(dstreams), as_rows(total), norm_weight_.grad);
+                    dstreams.empty() ? Tensor{} : as_rows(total), as_rows(total), norm_weight_.grad);
   return {.streams = total, .pending = as_rows(total)};
 }
 

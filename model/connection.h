@@ -30,8 +30,8 @@ class Connection {
   Tensor forward(Context& ctx, Residual& residual, Saved& saved) const;
 
   // From the gradient of the streams behind this connection (may be empty) and dx of what forward() returned, the
-  // gradients of the streams and of the pending output before it; with M = 1 they are one tensor. Adds to the norm's
-  // gradient.
+  // gradients of the streams and of the pending output before it, in the memory of dstreams where there is some; with
+  // M = 1 they are one tensor. Adds to the norm's gradient.
   Residual backward(Context& ctx, const Tensor& dstreams, const Tensor& dx, const Saved& saved) const;
 
  private:

@@ -92,22 +92,20 @@ Tensor Engram::convolve_backward(Context& ctx, const Tensor& dy, const MicroBatc
   return dgated;
 }
 
-Tensor Engram::backward(Context& ctx, const Tensor& dy, const MicroBatch& batch, const Saved& saved) const {
+void Engram::backward(Context& ctx, const Tensor& d, const MicroBatch& batch, const Saved& saved) const {
   const int64_t num_tokens = ctx.num_tokens();
-  const Tensor dgated = conv_ ? convolve_backward(ctx, dy, batch, saved) : dy;
-  const Tensor dstreams = ctx.arena.take("engram.dstreams", dy.dtype, {num_tokens, num_streams_, hidden_});
-  const Tensor dkv = ctx.arena.take("engram.dkv", dy.dtype, {num_tokens, (num_streams_ + 1) * hidden_});
+  const Tensor dgated = conv_ ? convolve_backward(ctx, d, batch, saved) : d;
+  const Tensor dkv = ctx.arena.take("engram.dkv", d.dtype, {num_tokens, (num_streams_ + 1) * hidden_});
   engram_gate_backward(ctx.stream, saved.streams, saved.kv, query_gain_.value, key_gain_.value, {},
-                       gate_options(config_), saved.gate, dgated, {},
-                       {.dh = dstreams, .dkv = dkv, .dgain_q = query_gain_.grad, .dgain_k = key_gain_.grad});
+                       gate_options(config_), saved.gate, dgated, d,
+                       {.dh = d, .dkv = dkv, .dgain_q = query_gain_.grad, .dgain_k = key_gain_.grad});
 
   const Tensor e = gather(ctx, batch);  // read again rather than kept
   matmul(ctx.stream, dkv, e, kv_.grad, {.transpose_a = true, .accumulate = true});
-  const Tensor de = ctx.arena.take("engram.de", dy.dtype, {num_tokens, config_.memory_dim});
+  const Tensor de = ctx.arena.take("engram.de", d.dtype, {num_tokens, config_.memory_dim});
   matmul(ctx.stream, dkv, kv_.value, de, {});
   row_segment_sum(ctx.stream, de.reshape({num_tokens * config_.num_columns(), config_.row_width()}),
                   batch.memory.index[table_], batch.memory.row_grads);
-  return dstreams;
 }
 
 }  // namespace engram

@@ -25,8 +25,9 @@ class Engram {
 
   // Returns y [num_tokens, M, hidden], to be added to the streams.
   Tensor forward(Context& ctx, const Tensor& streams, const MicroBatch& batch, Saved& saved) const;
-  // Returns the gradient of the streams by way of y (not past it), and adds to batch.memory.row_grads.
-  Tensor backward(Context& ctx, const Tensor& dy, const MicroBatch& batch, const Saved& saved) const;
+  // d [num_tokens, M, hidden]: on entry the gradient of streams + y, on return that of the streams, by way of y and
+  // past it. Adds to batch.memory.row_grads.
+  void backward(Context& ctx, const Tensor& d, const MicroBatch& batch, const Saved& saved) const;
 
  private:
   struct ShortConv {
