@@ -39,4 +39,19 @@ void launch_columns(CudaQueue& queue, void (*kernel)(Parameters...), int64_t num
   ENGRAM_CUDA_CHECK(cudaGetLastError());
 }
 
+template <class Acc>
+__global__ void __launch_bounds__(kWarpSize* kColumnLanes)
+    add_column_sums_kernel(const Acc* values, int64_t num_rows, int64_t width, Acc* sums) {
+  const int64_t column = block_column();
+  const bool inside = column < width;
+  const Acc sum = column_sum<Acc>(inside ? num_rows : 0, [&](int64_t row) { return values[row * width + column]; });
+  if (inside && threadIdx.y == 0) sums[column] += sum;
+}
+
+// sums[c] += the sum over rows of values [num_rows, width], in a fixed order.
+template <class Acc>
+void add_column_sums(CudaQueue& queue, const Acc* values, int64_t num_rows, int64_t width, Acc* sums) {
+  launch_columns(queue, add_column_sums_kernel<Acc>, width, values, num_rows, width, sums);
+}
+
 }  // namespace engram

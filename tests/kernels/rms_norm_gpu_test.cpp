@@ -48,22 +48,43 @@ struct RmsNormGpuTest : test::GpuFixture {
 TEST_F(RmsNormGpuTest, MatchesTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     for (const int64_t num_rows : {0, 1, 7, 130}) {
-      for (const int64_t width : {1, 131, 2560}) compare(dtype, num_rows, width);
+      for (const int64_t width : {1, 131, 200, 768, 1000, 2048, 2560}) compare(dtype, num_rows, width);
     }
+    compare(dtype, 3001, 64);  // more rows than warps
   }
 }
 
 TEST_F(RmsNormGpuTest, TwoRunsGiveTheSameBits) {
-  const Tensor x = upload(test::random_tensor<double>(host, 1, {1000, 515}), DType::kFloat32);
-  const Tensor weight = upload(test::random_tensor<double>(host, 2, {515}), DType::kFloat32);
-  const Tensor y = poisoned(DType::kFloat32, {1000, 515}), inv_rms = poisoned(DType::kFloat32, {1000});
-  rms_norm_forward(stream, x, weight, kEps, y, inv_rms);
-  Tensor sums[2];
-  for (Tensor& dweight : sums) {
-    dweight = upload(test::constant_tensor(host, 0.0, {515}), DType::kFloat32);
-    rms_norm_backward(stream, x, weight, inv_rms, y, {}, poisoned(DType::kFloat32, {1000, 515}), dweight);
+  for (const int64_t width : {512, 515}) {
+    const Tensor x = upload(test::random_tensor<double>(host, 1, {3000, width}), DType::kFloat32);
+    const Tensor weight = upload(test::random_tensor<double>(host, 2, {width}), DType::kFloat32);
+    const Tensor y = poisoned(DType::kFloat32, {3000, width}), inv_rms = poisoned(DType::kFloat32, {3000});
+    rms_norm_forward(stream, x, weight, kEps, y, inv_rms);
+    Tensor sums[2];
+    for (Tensor& dweight : sums) {
+      dweight = upload(test::constant_tensor(host, 0.0, {width}), DType::kFloat32);
+      rms_norm_backward(stream, x, weight, inv_rms, y, {}, poisoned(DType::kFloat32, {3000, width}), dweight);
+    }
+    EXPECT_TRUE(test::same_bits(download(sums[0]), download(sums[1])));
   }
-  EXPECT_TRUE(test::same_bits(download(sums[0]), download(sums[1])));
+}
+
+TEST_F(RmsNormGpuTest, DxMayOverwriteDyOrDsum) {
+  for (const int64_t width : {512, 515}) {
+    const Tensor x = upload(test::random_tensor<double>(host, 1, {50, width}), DType::kBFloat16);
+    const Tensor dy = upload(test::random_tensor<double>(host, 2, {50, width}), DType::kBFloat16);
+    const Tensor dsum = upload(test::random_tensor<double>(host, 3, {50, width}), DType::kBFloat16);
+    const Tensor weight = upload(test::random_tensor<double>(host, 4, {width}), DType::kBFloat16);
+    const Tensor inv_rms = upload(test::constant_tensor(host, 0.9, {50}), DType::kFloat32);
+    const Tensor dweight = upload(test::constant_tensor(host, 0.0, {width}), DType::kFloat32);
+    const Tensor want = poisoned(DType::kBFloat16, {50, width});
+    rms_norm_backward(stream, x, weight, inv_rms, dy, dsum, want, dweight);
+    const Tensor over_dy = to_device(to_host(dy));
+    rms_norm_backward(stream, x, weight, inv_rms, over_dy, dsum, over_dy, dweight);
+    EXPECT_TRUE(test::same_bits(to_host(over_dy), to_host(want)));
+    rms_norm_backward(stream, x, weight, inv_rms, dy, dsum, dsum, dweight);
+    EXPECT_TRUE(test::same_bits(to_host(dsum), to_host(want)));
+  }
 }
 
 }  // namespace
