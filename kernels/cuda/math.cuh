@@ -12,14 +12,23 @@ __device__ T sigmoid(T x) {
   return 1 / (1 + exp(-x));
 }
 
-// The same for values that are rounded to T anyway: for bfloat16 by the hardware's own exponential and reciprocal,
-// whose relative error of a few 2^-23 such rounding hides.
+// For values that are rounded to T anyway: for bfloat16 by the hardware's own exponential and reciprocal, whose
+// relative error of a few 2^-23 such rounding hides.
+template <class T>
+__device__ Accumulator<T> exp_for(Accumulator<T> x) {
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    return __expf(x);
+  } else {
+    return exp(x);
+  }
+}
 template <class T>
 __device__ Accumulator<T> sigmoid_for(Accumulator<T> x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
+  if constexpr (std::is_same_v<T, bfloat16>) {
     return __fdividef(1.0f, 1.0f + __expf(-x));
-  else
+  } else {
     return sigmoid(x);
+  }
 }
 
 }  // namespace engram

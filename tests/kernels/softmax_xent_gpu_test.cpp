@@ -37,7 +37,8 @@ struct SoftmaxXentGpuTest : test::GpuFixture {
 TEST_F(SoftmaxXentGpuTest, MatchesTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     for (const int64_t num_rows : {0, 1, 8}) {
-      for (const int64_t vocabulary : {1, 511, 513, 32769}) compare(dtype, num_rows, vocabulary);
+      for (const int64_t vocabulary : {1, 511, 513, 1024, 16384, 32768, 32769, 40000})
+        compare(dtype, num_rows, vocabulary);
     }
   }
 }
