@@ -32,7 +32,7 @@ struct ElementwiseGpuTest : test::GpuFixture {
 
 TEST_F(ElementwiseGpuTest, MatchesTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
-    for (const int64_t count : {0, 1, 85, 86, 100'003}) compare(dtype, count);
+    for (const int64_t count : {0, 1, 85, 86, 4096, 100'003}) compare(dtype, count);
   }
 }
 
