@@ -14,7 +14,8 @@ namespace engram {
 // Throws Error where a shape or dtype does not fit.
 void embedding_forward(Stream& stream, const Tensor& tokens, const Tensor& table, const Tensor& y);
 
-// dtable[tokens[i], :] += dy[i, :], in the order of i, so that repeated tokens give the same bits on every run.
+// dtable[tokens[i], :] += dy[i, :], in an order that depends on the tokens alone, so that repeated tokens give the same
+// bits on every run.
 //
 //   dy      [n, width]
 //   dtable  [num_rows, width]  accumulator(dtype of dy); added to
