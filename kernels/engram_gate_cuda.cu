@@ -1,15 +1,11 @@
 #include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/engram_gate_held.cuh"
 #include "kernels/cuda/math.cuh"
+#include "kernels/cuda/resources.cuh"
 #include "kernels/cuda/rows.cuh"
-#include "kernels/cuda/stream_memory.cuh"
-#include "kernels/engram_gate_impl.h"
 
 namespace engram {
 namespace {
-
-__device__ bool is_dead(const View<const uint8_t, 1>& dead, int64_t row) {
-  return dead.data != nullptr && dead(row) != 0;
-}
 
 // One warp a stream of a row.
 template <class T>
@@ -117,7 +113,9 @@ __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
 
 template <class T>
 void run(CudaQueue& queue, const EngramGateForward<T>& a) {
-  launch_rows(queue, forward_kernel<T>, a.h.size(0) * a.h.size(1), a);
+  const int64_t num_rows = a.h.size(0), streams = a.h.size(1);
+  if (run_held(queue, a)) return;
+  launch_rows(queue, forward_kernel<T>, num_rows * streams, a);
 }
 
 // dh last: it may overwrite dgated.
@@ -125,9 +123,11 @@ template <class T>
 void run(CudaQueue& queue, const EngramGateBackward<T>& a) {
   using Acc = Accumulator<T>;
   const int64_t num_rows = a.h.size(0), streams = a.h.size(1);
-  const StreamMemory<Acc> memory(queue, num_rows * streams);
-  launch_rows(queue, dscore_kernel<T>, num_rows * streams, a, View<Acc, 2>{memory.data(), {num_rows, streams}});
-  const View<const Acc, 2> dscore{memory.data(), {num_rows, streams}};
+  if (num_rows == 0 || run_held(queue, a)) return;
+  int64_t used = 0;
+  Acc* memory = scratch<Acc>(queue, num_rows * streams, used);
+  launch_rows(queue, dscore_kernel<T>, num_rows * streams, a, View<Acc, 2>{memory, {num_rows, streams}});
+  const View<const Acc, 2> dscore{memory, {num_rows, streams}};
   launch_columns(queue, dgain_kernel<T>, a.dgain_q.numel(), a, dscore);
   launch_rows(queue, dh_kernel<T>, num_rows, a, dscore);
 }

@@ -118,9 +118,17 @@ TEST_F(EngramGateGpuTest, MatchesTheDoubleForm) {
   }
 }
 
-TEST_F(EngramGateGpuTest, GradientsMayOverwriteWhatTheyComeFromAndDeadRowsPassThemOn) {
-  const Case c{10, 2, 67, true, true};
+TEST_F(EngramGateGpuTest, MatchesTheDoubleFormWhereRowsStayInRegisters) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const int64_t width : {256, 512, 1024, 2048}) compare(dtype, {50, 1, width, true, true}, {});
+    compare(dtype, {3001, 1, 64, true, false}, {});  // more rows than warps
+  }
+}
+
+TEST_F(EngramGateGpuTest, GradientsMayOverwriteWhatTheyComeFromAndDeadRowsPassThemOn) {
+  for (const auto& [dtype, c] : std::vector<std::pair<DType, Case>>{{DType::kFloat32, {10, 2, 67, true, true}},
+                                                                    {DType::kBFloat16, {10, 2, 67, true, true}},
+                                                                    {DType::kBFloat16, {10, 1, 64, true, true}}}) {
     const Side on_host = host_side(dtype, c), s = device_side(dtype, c, on_host);
     engram_gate_forward(stream, s.h, s.kv, s.gain_q, s.gain_k, s.dead, {}, s.gated, s.saved);
     engram_gate_backward(stream, s.h, s.kv, s.gain_q, s.gain_k, s.dead, {}, s.saved, s.dgated, s.dpast, s.gradients);
