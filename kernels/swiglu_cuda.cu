@@ -6,7 +6,18 @@
 namespace engram {
 namespace {
 
-constexpr int kAhead = 2;  // places of a row that a lane reads before it computes
+// Places that a lane reads before it computes: of one row, or, where rows are narrow, the same place of as many rows.
+constexpr int kAhead = 2;
+
+// A lane's i-th place, which lies outside the matrix where it is past its end.
+struct Place {
+  int64_t row, column;
+};
+template <int N, bool kNarrow>
+__device__ Place place(int i, int64_t begin) {
+  if (kNarrow) return {warp_row() * kAhead + i, begin};
+  return {warp_row(), begin + i * kWarpSize * N};
+}
 
 template <class T, class Args>
 __device__ Accumulator<T> weight_of(const Args& a, int64_t row) {
@@ -21,28 +32,25 @@ __device__ Values<T, N> gated(const Values<T, N>& gate, const Values<T, N>& up, 
   return y;
 }
 
-// One warp a row, here and below.
-template <class T, int N>
+template <class T, int N, bool kNarrow>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(SwigluForward<T> a) {
-  const int64_t row = warp_row(), width = a.y.size(1);
-  if (row >= a.y.size(0)) return;
-  const T *gate = a.gate_up.row(row), *up = gate + width;
-  T* y = a.y.row(row);
-  const Accumulator<T> weight = weight_of<T>(a, row);
-  constexpr int kStep = kWarpSize * N;
-  for (int64_t begin = int64_t{threadIdx.x} * N; begin < width; begin += kAhead * kStep) {
+  const int64_t num_rows = a.y.size(0), width = a.y.size(1);
+  for (int64_t begin = int64_t{threadIdx.x} * N; begin < width; begin += kAhead * kWarpSize * N) {
     Raw<T, N> gates[kAhead], ups[kAhead];
+    Accumulator<T> weights[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int64_t c = begin + i * kStep;
-      if (c >= width) continue;
-      gates[i] = load_raw<T, N>(gate + c);
-      ups[i] = load_raw<T, N>(up + c);
+      const auto [row, c] = place<N, kNarrow>(i, begin);
+      if (row >= num_rows || c >= width) continue;
+      gates[i] = load_raw<T, N>(a.gate_up.row(row) + c);
+      ups[i] = load_raw<T, N>(a.gate_up.row(row) + width + c);
+      weights[i] = weight_of<T>(a, row);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int64_t c = begin + i * kStep;
-      if (c < width) store<T, N>(y + c, gated<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), weight));
+      const auto [row, c] = place<N, kNarrow>(i, begin);
+      if (row >= num_rows || c >= width) continue;
+      store<T, N>(a.y.row(row) + c, gated<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), weights[i]));
     }
   }
 }
@@ -70,54 +78,68 @@ __device__ Gradients<T, N> differentiate(const Values<T, N>& gate, const Values<
 }
 
 // dgate_up may be gate_up: each thread reads both halves of its columns before it writes them.
-template <class T, int N>
+template <class T, int N, bool kNarrow>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(SwigluBackward<T> a) {
-  const int64_t row = warp_row(), width = a.dy.size(1);
-  if (row >= a.dy.size(0)) return;
-  const T *gate = a.gate_up.row(row), *up = gate + width, *dy = a.dy.row(row);
-  T *dgate = a.dgate_up.row(row), *dup = dgate + width;
-  const Accumulator<T> weight = weight_of<T>(a, row);
-  Accumulator<T> dweight = 0;
-  constexpr int kStep = kWarpSize * N;
-  for (int64_t begin = int64_t{threadIdx.x} * N; begin < width; begin += kAhead * kStep) {
+  const int64_t num_rows = a.dy.size(0), width = a.dy.size(1);
+  Accumulator<T> dweights[kAhead] = {};
+  for (int64_t begin = int64_t{threadIdx.x} * N; begin < width; begin += kAhead * kWarpSize * N) {
     Raw<T, N> gates[kAhead], ups[kAhead], dys[kAhead];
+    Accumulator<T> weights[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int64_t c = begin + i * kStep;
-      if (c >= width) continue;
-      gates[i] = load_raw<T, N>(gate + c);
-      ups[i] = load_raw<T, N>(up + c);
-      dys[i] = load_raw<T, N>(dy + c);
+      const auto [row, c] = place<N, kNarrow>(i, begin);
+      if (row >= num_rows || c >= width) continue;
+      gates[i] = load_raw<T, N>(a.gate_up.row(row) + c);
+      ups[i] = load_raw<T, N>(a.gate_up.row(row) + width + c);
+      dys[i] = load_raw<T, N>(a.dy.row(row) + c);
+      weights[i] = weight_of<T>(a, row);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int64_t c = begin + i * kStep;
-      if (c >= width) continue;
-      const auto d = differentiate<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), unpack<T, N>(dys[i]), weight);
-      store<T, N>(dgate + c, d.gate);
-      store<T, N>(dup + c, d.up);
-      dweight += d.weight;
+      const auto [row, c] = place<N, kNarrow>(i, begin);
+      if (row >= num_rows || c >= width) continue;
+      const auto d =
+          differentiate<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), unpack<T, N>(dys[i]), weights[i]);
+      store<T, N>(a.dgate_up.row(row) + c, d.gate);
+      store<T, N>(a.dgate_up.row(row) + width + c, d.up);
+      dweights[kNarrow ? i : 0] += d.weight;
     }
   }
   if (a.dweight.data == nullptr) return;
-  dweight = warp_sum(dweight);
-  if (threadIdx.x == 0) a.dweight.data[a.choice(row)] = dweight;
+#pragma unroll
+  for (int i = 0; i < (kNarrow ? kAhead : 1); ++i) {
+    const int64_t row = place<N, kNarrow>(i, 0).row;
+    const Accumulator<T> dweight = warp_sum(dweights[i]);
+    if (threadIdx.x == 0 && row < num_rows) a.dweight.data[a.choice(row)] = dweight;
+  }
+}
+
+// Calls fn.operator()<N, kNarrow>(number of warps) for rows of `width`.
+template <class T, class Fn>
+void with_form(bool chunks, int64_t num_rows, int64_t width, Fn&& fn) {
+  with_access<T>(chunks, [&]<int N>() {
+    if (width > kWarpSize * N) return fn.template operator()<N, false>(num_rows);
+    fn.template operator()<N, true>((num_rows + kAhead - 1) / kAhead);
+  });
 }
 
 }  // namespace
 
 template <class T>
 void run(CudaQueue& queue, const SwigluForward<T>& a) {
-  const int64_t row_bytes = a.y.size(1) * static_cast<int64_t>(sizeof(T));
-  with_access<T>(in_chunks(row_bytes, a.gate_up.data, a.y.data),
-                 [&]<int N>() { launch_rows(queue, forward_kernel<T, N>, a.y.size(0), a); });
+  const bool chunks = in_chunks(a.y.size(1) * static_cast<int64_t>(sizeof(T)), a.gate_up.data, a.y.data);
+  with_form<T>(chunks, a.y.size(0), a.y.size(1), [&]<int N, bool kNarrow>(int64_t num_warps) {
+    launch_rows(queue, forward_kernel<T, N, kNarrow>, num_warps, a);
+  });
 }
 
 template <class T>
 void run(CudaQueue& queue, const SwigluBackward<T>& a) {
-  const int64_t row_bytes = a.dy.size(1) * static_cast<int64_t>(sizeof(T));
-  with_access<T>(in_chunks(row_bytes, a.gate_up.data, a.dy.data, a.dgate_up.data),
-                 [&]<int N>() { launch_rows(queue, backward_kernel<T, N>, a.dy.size(0), a); });
+  const bool chunks =
+      in_chunks(a.dy.size(1) * static_cast<int64_t>(sizeof(T)), a.gate_up.data, a.dy.data, a.dgate_up.data);
+  with_form<T>(chunks, a.dy.size(0), a.dy.size(1), [&]<int N, bool kNarrow>(int64_t num_warps) {
+    launch_rows(queue, backward_kernel<T, N, kNarrow>, num_warps, a);
+  });
 }
 
 template void run(CudaQueue&, const SwigluForward<bfloat16>&);
