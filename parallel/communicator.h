@@ -44,7 +44,8 @@ class [[nodiscard]] Pending {
 //
 // A rank that throws anything else ends the others with PeerFailed (threads), or its main() ends them (MpiSession).
 //
-// Sums are folded in rank order, ((r0 + r1) + r2) + ..., in the dtype of the tensor: the same bits on every back end.
+// Sums are folded in rank order, ((r0 + r1) + r2) + ..., in the dtype of the tensor: the same bits on every back end of
+// host memory. What is different on CUDA streams, nccl_communicator.h says.
 // On a dry stream calls check their own arguments, and neither meet nor move anything.
 class Communicator {
  public:
@@ -52,6 +53,8 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  // The number of this rank among those on its machine, and so of its CUDA device. 0 for ranks that are threads.
+  virtual int local_rank() const { return 0; }
 
   // The group of all ranks that give the same color, in the order of their ranks here.
   virtual std::unique_ptr<Communicator> split(int color) = 0;

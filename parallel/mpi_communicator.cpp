@@ -85,7 +85,8 @@ void fold_parts(const Buffer& gathered, int num_ranks, const Tensor& sum) {
 class MpiCommunicator final : public Communicator {
  public:
   // Takes over the handle. names[r] is the rank in the world of rank r.
-  MpiCommunicator(MPI_Comm handle, std::vector<int> names) : handle_(handle), names_(std::move(names)) {
+  MpiCommunicator(MPI_Comm handle, std::vector<int> names, int local_rank)
+      : handle_(handle), names_(std::move(names)), local_rank_(local_rank) {
     check_mpi(MPI_Comm_set_errhandler(handle_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check_mpi(MPI_Comm_rank(handle_, &rank_), "MPI_Comm_rank");
   }
@@ -98,6 +99,7 @@ class MpiCommunicator final : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(names_.size()); }
+  int local_rank() const override { return local_rank_; }
   std::unique_ptr<Communicator> split(int color) override;
   void barrier() override;
   Pending broadcast(Stream& stream, const Tensor& data, int root) override;
@@ -118,6 +120,7 @@ class MpiCommunicator final : public Communicator {
   MPI_Comm handle_;
   std::vector<int> names_;
   int rank_ = 0;
+  int local_rank_;
   int64_t num_calls_ = 0;
   int num_exceptions_ = std::uncaught_exceptions();
 };
@@ -173,7 +176,7 @@ std::unique_ptr<Communicator> MpiCommunicator::split(int color) {
   }
   MPI_Comm handle = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(handle_, first, rank_, &handle), "MPI_Comm_split");
-  return std::make_unique<MpiCommunicator>(handle, std::move(names));
+  return std::make_unique<MpiCommunicator>(handle, std::move(names), local_rank_);
 }
 
 Pending MpiCommunicator::broadcast(Stream& stream, const Tensor& data, int root) {
@@ -270,7 +273,12 @@ std::unique_ptr<Communicator> MpiSession::world() const {
   check_mpi(MPI_Comm_size(handle, &num_ranks), "MPI_Comm_size");
   std::vector<int> names(static_cast<size_t>(num_ranks));
   std::iota(names.begin(), names.end(), 0);
-  return std::make_unique<MpiCommunicator>(handle, std::move(names));
+  MPI_Comm machine = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(handle, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
+  int local_rank = 0;
+  check_mpi(MPI_Comm_rank(machine, &local_rank), "MPI_Comm_rank");
+  MPI_Comm_free(&machine);
+  return std::make_unique<MpiCommunicator>(handle, std::move(names), local_rank);
 }
 
 void MpiSession::abort(int code) const {

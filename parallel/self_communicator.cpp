@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "kernels/core/device.h"
 #include "parallel/call.h"
 
 namespace engram {
@@ -10,8 +11,11 @@ namespace {
 constexpr int kName[] = {0};
 
 Pending move_bytes(Stream& stream, const Tensor& from, const Tensor& to) {
-  check_host(stream);
   if (is_dry(stream)) return {};
+  if (device_of(stream) == Device::kCuda) {
+    if (from.data != to.data) copy(stream, from, to);
+    return {};
+  }
   return Pending([from, to] {
     if (from.numel() > 0) std::memmove(to.data, from.data, static_cast<size_t>(from.num_bytes()));
   });

@@ -4,8 +4,8 @@
 
 namespace engram {
 
-// A world of one rank, without any library. Host memory. Checks what the other back ends check, and moves data in
-// wait(), as late as any of them may.
+// A world of one rank, without any library. Checks what the other back ends check. Host memory moves in wait(), as late
+// as with any of them; device memory in the order of the CUDA stream.
 class SelfCommunicator final : public Communicator {
  public:
   int rank() const override { return 0; }

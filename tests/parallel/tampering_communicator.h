@@ -36,6 +36,7 @@ class TamperingCommunicator final : public Communicator {
 
   int rank() const override { return inner_.rank(); }
   int size() const override { return inner_.size(); }
+  int local_rank() const override { return inner_.local_rank(); }
   std::unique_ptr<Communicator> split(int color) override { return inner_.split(color); }
   void barrier() override { inner_.barrier(); }
   Pending broadcast(Stream& stream, const Tensor& data, int root) override {
