@@ -5,16 +5,16 @@
 
 namespace engram {
 
-template <class T>
+template <class T, class Out>
 struct RowGather {
   View<const T, 2> rows;
   View<const int64_t, 1> index;
-  View<T, 2> out;
+  View<Out, 2> out;
 };
 
-template <class T>
-void run(CpuQueue&, const RowGather<T>&);
-template <class T>
-void run(CudaQueue&, const RowGather<T>&);
+template <class T, class Out>
+void run(CpuQueue&, const RowGather<T, Out>&);
+template <class T, class Out>
+void run(CudaQueue&, const RowGather<T, Out>&);
 
 }  // namespace engram

@@ -9,7 +9,12 @@ namespace engram {
 void run(CpuQueue&, const UniqueRows& a) {
   std::vector<std::pair<int64_t, int64_t>> sorted;  // key, position
   sorted.reserve(static_cast<size_t>(a.keys.size(0)));
-  for (int64_t i = 0; i < a.keys.size(0); ++i) sorted.emplace_back(a.keys(i), i);
+  for (int64_t i = 0; i < a.keys.size(0); ++i) {
+    if (a.keys(i) < 0)
+      a.inverse(i) = -1;
+    else
+      sorted.emplace_back(a.keys(i), i);
+  }
   std::sort(sorted.begin(), sorted.end());
   int64_t count = 0;
   for (const auto& [key, position] : sorted) {

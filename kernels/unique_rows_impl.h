@@ -7,6 +7,7 @@ namespace engram {
 
 struct UniqueRows {
   View<const int64_t, 1> keys;
+  int64_t end;
   View<int64_t, 1> unique;
   View<int64_t, 1> inverse;
   View<int64_t, 1> count;

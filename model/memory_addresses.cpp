@@ -58,13 +58,12 @@ MemoryAddresses::MemoryAddresses(Stream& stream, const EngramConfig& config, std
   synchronize(stream);
 }
 
-void MemoryAddresses::rows(Stream& stream, Arena& arena, const Tensor& tokens, const Tensor& starts,
+void MemoryAddresses::rows(Stream& stream, const Tensor& tokens, const Tensor& starts, const Tensor& compressed,
                            const Tensor& rows) const {
-  Arena::Scope scope(arena);
   const int64_t batch = tokens.size(0), length = tokens.size(1);
   const int64_t num_tokens = batch * (length - history_), per_layer = num_tokens * num_columns_;
   check_tensor("memory rows", rows, DType::kInt64, {num_layers() * per_layer});
-  const Tensor compressed = arena.take("memory.compressed", DType::kInt32, {batch, length});
+  check_tensor("memory compressed tokens", compressed, DType::kInt32, {batch, length});
   compress_tokens(stream, tokens.reshape({batch * length}), compressed_ids_, compressed.reshape({batch * length}));
   for (int64_t layer = 0; layer < num_layers(); ++layer) {
     ngram_hash(stream, compressed, starts, history_, constants_[static_cast<size_t>(layer)],

@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/core/arena.h"
+#include "kernels/core/buffer.h"
 #include "kernels/ngram_hash.h"
 #include "model/model_config.h"
 #include "model/ngram_layout.h"
@@ -31,10 +31,12 @@ class MemoryAddresses {
 
   // Global rows of every layer, one layer after the other.
   //
-  //   tokens  [batch, history + seq] int32, raw ids
-  //   starts  [batch, history + seq] uint8, 1 = a segment starts here
-  //   rows    [num_layers * batch * seq * num_columns] int64, written
-  void rows(Stream& stream, Arena& arena, const Tensor& tokens, const Tensor& starts, const Tensor& rows) const;
+  //   tokens      [batch, history + seq] int32, raw ids
+  //   starts      [batch, history + seq] uint8, 1 = a segment starts here
+  //   compressed  [batch, history + seq] int32, written: their ids in the compressed vocabulary
+  //   rows        [num_layers * batch * seq * num_columns] int64, written
+  void rows(Stream& stream, const Tensor& tokens, const Tensor& starts, const Tensor& compressed,
+            const Tensor& rows) const;
 
  private:
   int64_t num_columns_ = 0;

@@ -4,6 +4,7 @@
 
 #include "kernels/core/device.h"
 #include "kernels/row_gather.h"
+#include "kernels/row_keys.h"
 #include "kernels/row_segment_sum.h"
 #include "kernels/unique_rows.h"
 
@@ -60,70 +61,94 @@ RowExchange::RowExchange(Communicator& group, const RowLayout& layout, RowType r
 
 void RowExchange::plan(Stream& stream, const Tensor& rows, RowPlan& plan) {
   check_tensor("row exchange: rows", rows, DType::kInt64, {-1});
-  ENGRAM_CHECK(device_of(stream) == Device::kCpu, "row exchange: plans are made on the CPU only");
   ++num_plans_;
   plan.is_made_ = false;
+  plan.is_local_ = device_of(stream) == Device::kCuda && group_.size() == 1;
   plan.stats_ = {};
   const std::string row_problem = find_unique(stream, rows, plan);
-  const std::string header_problem = exchange_headers(stream, plan);
-  vote(group_, row_problem.empty() ? header_problem : row_problem);
-  vote(group_, exchange_slots(stream, plan));
-  find_own_unique(stream, plan);
+  if (plan.is_local_) {
+    vote(group_, row_problem);
+    serve_itself(plan);
+  } else {
+    const std::string header_problem = exchange_headers(stream, plan);
+    vote(group_, row_problem.empty() ? header_problem : row_problem);
+    vote(group_, exchange_slots(device_of(stream), plan));
+    find_own_unique(stream, plan);
+  }
   plan.is_made_ = true;
 }
 
-// Keys are owner * stride + slot, dense and ascending by (owner, slot); a masked request sorts after all of them.
+// Keys are owner * stride + slot. A bad row is left out, so that this rank stays in step with the others until the
+// vote.
 std::string RowExchange::find_unique(Stream& stream, const Tensor& rows, RowPlan& plan) {
-  const int64_t n = rows.size(0), stride = layout_.num_slots(0), masked = stride * group_.size();
-  const Tensor keys = plan.keys_memory_.take(Device::kCpu, DType::kInt64, {n});
-  const std::string problem = make_keys(host_span<const int64_t>(rows), host_span<int64_t>(keys), masked);
+  const Device device = device_of(stream);
+  const int64_t n = rows.size(0), stride = layout_.num_slots(0);
+  const RowBlocks blocks{.block_rows = layout_.block_rows(), .num_shards = group_.size(), .shard_slots = stride};
+  upload_layout(stream);
+  const Tensor keys = plan.keys_memory_.take(device, DType::kInt64, {n});
+  const Tensor unique = plan.unique_memory_.take(device, DType::kInt64, {n});
+  const Tensor counts = plan.counts_memory_.take(device, DType::kInt64, {3});
+  plan.inverse_ = plan.inverse_memory_.take(device, DType::kInt64, {n});
+  row_keys(stream, rows, blocks, first_block_, table_rows_, keys, counts.rows(0, 2));
+  unique_rows(stream, keys, stride * group_.size(), unique, plan.inverse_, counts.rows(2, 1));
 
-  const Tensor unique = plan.unique_memory_.take(Device::kCpu, DType::kInt64, {n});
-  plan.inverse_ = plan.inverse_memory_.take(Device::kCpu, DType::kInt64, {n});
-  int64_t num_unique = 0;
-  unique_rows(stream, keys, unique, plan.inverse_, Tensor(&num_unique, DType::kInt64, {1}));
+  const auto found = read(stream, counts, plan);
+  const int64_t first_wrong = found[0];
+  plan.stats_.masked = found[1];
+  plan.stats_.requests = n - found[1];
+  plan.stats_.unique = found[2];
+  plan.unique_keys_ = unique.rows(0, plan.stats_.unique);
+  if (first_wrong == n) return "";
+  return "row exchange: rank " + std::to_string(group_.rank()) + " asks for row " +
+         std::to_string(read(stream, rows.rows(first_wrong, 1), plan)[0]) + " at position " +
+         std::to_string(first_wrong) + ", wanted a row of a table (below " + std::to_string(layout_.end_row()) +
+         ", no padding) or -1";
+}
 
-  if (num_unique > 0 && host_span<const int64_t>(unique)[static_cast<size_t>(num_unique - 1)] == masked) {
-    --num_unique;
-    for (int64_t& place : host_span<int64_t>(plan.inverse_)) {
-      if (place != num_unique) continue;
-      place = -1;
-      ++plan.stats_.masked;
-    }
-  }
-  plan.slots_ = unique.rows(0, num_unique);
-  plan.stats_.requests = n - plan.stats_.masked;
-  plan.stats_.unique = num_unique;
+void RowExchange::upload_layout(Stream& stream) {
+  if (!first_block_.empty()) return;
+  const auto upload = [&](std::span<const int64_t> words, ReusedBuffer& memory) {
+    const Tensor target = memory.take(device_of(stream), DType::kInt64, {std::ssize(words)});
+    copy(stream, Tensor(const_cast<int64_t*>(words.data()), DType::kInt64, {std::ssize(words)}), target);
+    return target;
+  };
+  first_block_ = upload(layout_.first_blocks(), first_block_memory_);
+  table_rows_ = upload(layout_.rows_per_table(), table_rows_memory_);
+}
 
+std::span<const int64_t> RowExchange::read(Stream& stream, const Tensor& words, RowPlan& plan) const {
+  const Tensor host = plan.host_counts_memory_.take_host(device_of(stream), DType::kInt64, {words.size(0)});
+  copy(stream, words, host);
+  synchronize(stream);
+  return host_span<const int64_t>(host);
+}
+
+// One rank alone owns all that it asks for, under keys that are slots.
+void RowExchange::serve_itself(RowPlan& plan) const {
+  plan.stats_.served = plan.stats_.own_unique = plan.stats_.unique;
+  plan.send_counts_ = plan.request_counts_ = {plan.stats_.unique};
+  plan.request_slots_ = plan.own_slots_ = plan.unique_keys_;
+}
+
+// The unique keys, on the host, become slots of their owners.
+void RowExchange::split_by_owner(Stream& stream, RowPlan& plan) const {
+  plan.sent_slots_ = plan.sent_memory_.take_host(device_of(stream), DType::kInt64, {plan.num_unique()});
+  copy(stream, plan.unique_keys_, plan.sent_slots_);
+  synchronize(stream);
   plan.send_counts_.assign(ones_.size(), 0);
+  const int64_t stride = layout_.num_slots(0);
   int64_t owner = 0;
-  for (int64_t& key : host_span<int64_t>(plan.slots_)) {
+  for (int64_t& key : host_span<int64_t>(plan.sent_slots_)) {
     while (key >= (owner + 1) * stride) ++owner;
     ++plan.send_counts_[static_cast<size_t>(owner)];
     key -= owner * stride;
   }
-  return problem;
-}
-
-// A bad row is masked, so that this rank stays in step with the others until the vote.
-std::string RowExchange::make_keys(std::span<const int64_t> rows, std::span<int64_t> keys, int64_t masked) const {
-  const int64_t stride = layout_.num_slots(0);
-  std::string problem;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    const int64_t row = rows[i];
-    const bool is_row = layout_.is_row(row);
-    keys[i] = is_row ? layout_.owner(row) * stride + layout_.slot(row) : masked;
-    if (is_row || row == -1 || !problem.empty()) continue;
-    problem = "row exchange: rank " + std::to_string(group_.rank()) + " asks for row " + std::to_string(row) +
-              " at position " + std::to_string(i) + ", wanted a row of a table (below " +
-              std::to_string(layout_.end_row()) + ", no padding) or -1";
-  }
-  return problem;
 }
 
 std::string RowExchange::exchange_headers(Stream& stream, RowPlan& plan) {
+  split_by_owner(stream, plan);
   for_each_peer(plan.send_counts_, [&](int peer, int64_t first, int64_t count) {
-    const auto slots = host_span<const int64_t>(plan.slots_.rows(first, count));
+    const auto slots = host_span<const int64_t>(plan.sent_slots_.rows(first, count));
     RowHeader header = header_between(group_.rank(), peer);
     header.count = count;
     header.slot_sum = sum_slots(slots);
@@ -131,7 +156,7 @@ std::string RowExchange::exchange_headers(Stream& stream, RowPlan& plan) {
     header.close();
     sent_headers_[static_cast<size_t>(peer)] = header;
   });
-  move(stream, {{}, tensor_of(sent_headers_), ones_}, {{}, tensor_of(received_headers_), ones_}, plan.stats_).wait();
+  move(host_, {{}, tensor_of(sent_headers_), ones_}, {{}, tensor_of(received_headers_), ones_}, plan.stats_).wait();
 
   plan.request_counts_.clear();
   std::string problem;
@@ -144,39 +169,50 @@ std::string RowExchange::exchange_headers(Stream& stream, RowPlan& plan) {
   return problem;
 }
 
-std::string RowExchange::exchange_slots(Stream& stream, RowPlan& plan) {
+std::string RowExchange::exchange_slots(Device device, RowPlan& plan) {
   plan.stats_.served = sum_of(plan.request_counts_);
-  plan.request_slots_ = plan.request_memory_.take(Device::kCpu, DType::kInt64, {plan.stats_.served});
-  move(stream, {{}, plan.slots_, plan.send_counts_}, {{}, plan.request_slots_, plan.request_counts_}, plan.stats_)
+  plan.received_slots_ = plan.received_memory_.take_host(device, DType::kInt64, {plan.stats_.served});
+  move(host_, {{}, plan.sent_slots_, plan.send_counts_}, {{}, plan.received_slots_, plan.request_counts_}, plan.stats_)
       .wait();
   std::string problem;
   for_each_peer(plan.request_counts_, [&](int peer, int64_t first, int64_t count) {
     if (!problem.empty()) return;
-    const auto slots = host_span<const int64_t>(plan.request_slots_.rows(first, count));
+    const auto slots = host_span<const int64_t>(plan.received_slots_.rows(first, count));
     problem = from(peer, find_problem(slots, received_headers_[static_cast<size_t>(peer)], num_slots()));
   });
   return problem;
 }
 
 void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
+  const Device device = device_of(stream);
   const int64_t num_served = plan.stats_.served;
-  const Tensor unique = plan.own_unique_memory_.take(Device::kCpu, DType::kInt64, {num_served});
-  plan.own_inverse_ = plan.own_inverse_memory_.take(Device::kCpu, DType::kInt64, {num_served});
-  unique_rows(stream, plan.request_slots_, unique, plan.own_inverse_,
-              Tensor(&plan.stats_.own_unique, DType::kInt64, {1}));
+  plan.request_slots_ = plan.request_memory_.take(device, DType::kInt64, {num_served});
+  copy(stream, plan.received_slots_, plan.request_slots_);
+  const Tensor unique = plan.own_unique_memory_.take(device, DType::kInt64, {num_served});
+  const Tensor count = plan.counts_memory_.take(device, DType::kInt64, {1});
+  plan.own_inverse_ = plan.own_inverse_memory_.take(device, DType::kInt64, {num_served});
+  unique_rows(stream, plan.request_slots_, num_slots(), unique, plan.own_inverse_, count);
+  plan.stats_.own_unique = read(stream, count, plan)[0];
   plan.own_slots_ = unique.rows(0, plan.stats_.own_unique);
 }
 
 PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
-  check_tensor("row exchange: weight", weight, row_type_.dtype, {num_slots(), row_type_.width});
-  const Tensor served = plan.served_memory_.take(Device::kCpu, weight.dtype, {plan.num_served(), row_type_.width});
-  const Tensor rows = plan.rows_memory_.take(Device::kCpu, weight.dtype, {plan.num_unique(), row_type_.width});
+  const Device device = device_of(stream);
+  const DType dtype = row_type_.dtype;
+  const bool rounds = dtype == DType::kBFloat16 && weight.dtype == DType::kFloat32;
+  check_tensor("row exchange: weight", weight, rounds ? weight.dtype : dtype, {num_slots(), row_type_.width});
+  const Tensor served = plan.served_memory_.take(device, dtype, {plan.num_served(), row_type_.width});
   row_gather(stream, weight, plan.request_slots_, served);
   PendingRows pending;
   pending.exchange_ = this;
-  pending.transfer_ =
-      begin(stream, {plan.request_slots_, served, plan.request_counts_}, {plan.slots_, rows, plan.send_counts_}, plan);
+  if (plan.is_local_) {
+    pending.transfer_.received.rows = served;
+    return pending;
+  }
+  const Tensor rows = plan.rows_memory_.take(device, dtype, {plan.num_unique(), row_type_.width});
+  pending.transfer_ = begin(stream, {plan.received_slots_, served, plan.request_counts_},
+                            {plan.sent_slots_, rows, plan.send_counts_}, plan);
   return pending;
 }
 
@@ -187,34 +223,41 @@ Tensor PendingRows::wait(Stream&) {
 
 PendingGradients RowExchange::return_gradients(Stream& stream, const Tensor& sums, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: gradients returned under a plan that was not made");
+  const Device device = device_of(stream);
   const int64_t width = row_type_.width;
   check_tensor("row exchange: gradient sums", sums, accumulator(row_type_.dtype), {plan.num_unique(), width});
-  const Tensor received = plan.received_sums_memory_.take(Device::kCpu, sums.dtype, {plan.num_served(), width});
   PendingGradients pending;
   pending.exchange_ = this;
-  pending.merged_ = plan.merged_memory_.take(Device::kCpu, sums.dtype, {plan.num_own_unique(), width});
-  pending.transfer_ = begin(stream, {plan.slots_, sums, plan.send_counts_},
-                            {plan.request_slots_, received, plan.request_counts_}, plan);
+  pending.merged_ = sums;
+  if (plan.is_local_) return pending;
+  const Tensor received = plan.received_sums_memory_.take(device, sums.dtype, {plan.num_served(), width});
+  pending.merged_ = plan.merged_memory_.take(device, sums.dtype, {plan.num_own_unique(), width});
+  pending.own_inverse_ = plan.own_inverse_;
+  pending.transfer_ = begin(stream, {plan.sent_slots_, sums, plan.send_counts_},
+                            {plan.received_slots_, received, plan.request_counts_}, plan);
   return pending;
 }
 
 // Peers lie one after the other in the requests, so ascending order is rank order.
 Tensor PendingGradients::wait(Stream& stream) {
   exchange_->finish(transfer_);
+  if (own_inverse_.empty()) return merged_;
   zero(stream, merged_);
-  row_segment_sum(stream, transfer_.received.rows, transfer_.plan->own_inverse(), merged_);
+  row_segment_sum(stream, transfer_.received.rows, own_inverse_, merged_);
   return merged_;
 }
 
 RowTransfer RowExchange::begin(Stream& stream, const RowMessage& sent, const RowMessage& received, RowPlan& plan) {
-  plan.sent_hashes_ = hash_segments(sent);
-  plan.received_hashes_.resize(ones_.size());
   plan.stats_.rows_sent += off_rank_rows(sent.counts);
   plan.stats_.rows_received += off_rank_rows(received.counts);
   RowTransfer transfer;
   transfer.received = received;
   transfer.plan = &plan;
   transfer.rows = move(stream, sent, received, plan.stats_);
+  if (device_of(stream) != Device::kCpu) return transfer;
+  transfer.is_hashed = true;
+  plan.sent_hashes_ = hash_segments(sent);
+  plan.received_hashes_.resize(ones_.size());
   transfer.hashes = move(stream, {{}, tensor_of(plan.sent_hashes_), ones_},
                          {{}, tensor_of(plan.received_hashes_), ones_}, plan.stats_);
   return transfer;
@@ -222,6 +265,7 @@ RowTransfer RowExchange::begin(Stream& stream, const RowMessage& sent, const Row
 
 void RowExchange::finish(RowTransfer& transfer) {
   transfer.rows.wait();
+  if (!transfer.is_hashed) return;
   transfer.hashes.wait();
   const std::vector<int64_t> hashes = hash_segments(transfer.received);
   std::string problem;

@@ -14,9 +14,10 @@ struct RowMessage {
   std::span<const int64_t> counts;
 };
 
-// Rows in flight, and a hash of every peer's rows beside them.
+// Rows in flight, and on the CPU a hash of every peer's rows beside them.
 struct RowTransfer {
   Pending rows, hashes;
+  bool is_hashed = false;
   RowMessage received;
   RowPlan* plan = nullptr;
 };
@@ -25,9 +26,10 @@ struct RowTransfer {
 
 class RowExchange;
 
-// A fetch that was issued. wait() gives the rows of the plan, [num_unique, width], in the order of plan.slots(); they
-// live until the next fetch or plan() on the same plan. wait() is collective too: it throws on all ranks where any rank
-// received rows that are not as their owner sent them.
+// A fetch that was issued. wait(), to be called with the same stream, gives the rows of the plan, [num_unique, width],
+// by owner and slot; they live until the next fetch or plan() on the same plan. On the CPU wait() is collective too: it
+// throws on all ranks where any rank received rows that are not as their owner sent them. On CUDA it never blocks the
+// host.
 class [[nodiscard]] PendingRows {
  public:
   Tensor wait(Stream& stream);
@@ -40,7 +42,8 @@ class [[nodiscard]] PendingRows {
 
 // A gradient return that was issued. wait(), guarded as above, gives the merged gradients of this rank's own rows,
 // [num_own_unique, width], in the order of plan.own_slots(): for each row the sums of all ranks that asked for it,
-// added in rank order. They live until the next return or plan() on the same plan.
+// added in rank order. They live until the next return or plan() on the same plan. A single rank on CUDA gets its sums
+// back as they are.
 class [[nodiscard]] PendingGradients {
  public:
   Tensor wait(Stream& stream);
@@ -49,7 +52,7 @@ class [[nodiscard]] PendingGradients {
   friend class RowExchange;
   RowExchange* exchange_ = nullptr;
   detail::RowTransfer transfer_;
-  Tensor merged_;
+  Tensor merged_, own_inverse_;
 };
 
 // Moves rows of sharded tables between their owners and the ranks that need them: once per step for the whole local
@@ -62,12 +65,16 @@ class [[nodiscard]] PendingGradients {
 //   ... update the rows plan.own_slots() of weight with merged ...
 //
 // Messages between ranks are guarded: a header per peer says format, plan, route, row type, layout, and count, sum and
-// hash of the slot list; received slots must be this shard's, strictly ascending and as the header says; a hash goes
-// with each peer's rows. What any rank finds wrong is voted on, before a row moves or is handed out, and all ranks
-// throw together.
+// hash of the slot list; received slots must be this shard's, strictly ascending and as the header says; on the CPU a
+// hash goes with each peer's rows. What any rank finds wrong is voted on, before a row moves or is handed out, and all
+// ranks throw together.
+//
+// On CUDA plan() finds unique rows on the device and sends headers and slots by way of the host, for which it waits; it
+// may run on a stream of its own, under the work of the step before. Fetch and return never block the host: rows move
+// from device to device as the group moves them on CUDA streams.
 class RowExchange {
  public:
-  // The type of a row on the wire.
+  // The type of a row on the wire: bfloat16 also for tables of float32, whose rows are rounded on their way out.
   struct RowType {
     int64_t width = 0;
     DType dtype = DType::kFloat32;
@@ -77,11 +84,12 @@ class RowExchange {
   RowExchange(Communicator& group, const RowLayout& layout, RowType row_type);
 
   // Makes the plan for the global rows [n] int64 of a whole local batch; -1 asks for no row. Throws on all ranks where
-  // any rank has a number that is no row, or a message was damaged; the plan must then not be used.
+  // any rank has a number that is no row, or a message was damaged; the plan must then not be used. Blocks the host
+  // until the stream is done; when it returns, the plan may be used on any stream of the device.
   void plan(Stream& stream, const Tensor& rows, RowPlan& plan);
 
-  // Fetches the plan's rows from weight [num_slots, width], each rank's own shard. Until wait() the weights must not
-  // change.
+  // Fetches the plan's rows from weight [num_slots, width], each rank's own shard, of the dtype of rows or float32.
+  // Until wait() the weights must not change.
   PendingRows begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan);
 
   // Sends sums [num_unique, width] in accumulator(dtype), the gradients of the fetched rows, to the owners.
@@ -95,10 +103,14 @@ class RowExchange {
 
   // The stages of plan(). Each gives what is wrong, or "", and leaves this rank fit for the next vote.
   std::string find_unique(Stream& stream, const Tensor& rows, RowPlan& plan);
-  std::string make_keys(std::span<const int64_t> rows, std::span<int64_t> keys, int64_t masked) const;
+  void serve_itself(RowPlan& plan) const;
+  void split_by_owner(Stream& stream, RowPlan& plan) const;
   std::string exchange_headers(Stream& stream, RowPlan& plan);
-  std::string exchange_slots(Stream& stream, RowPlan& plan);
+  std::string exchange_slots(Device device, RowPlan& plan);
   void find_own_unique(Stream& stream, RowPlan& plan);
+  void upload_layout(Stream& stream);
+  // Words of the device on the host, after waiting for the stream; they live until the next read.
+  std::span<const int64_t> read(Stream& stream, const Tensor& words, RowPlan& plan) const;
 
   detail::RowTransfer begin(Stream& stream, const detail::RowMessage& sent, const detail::RowMessage& received,
                             RowPlan& plan);
@@ -114,6 +126,9 @@ class RowExchange {
   Communicator& group_;
   const RowLayout& layout_;
   RowType row_type_;
+  Stream host_ = CpuQueue{};
+  Tensor first_block_, table_rows_;  // of the layout, on the device of the first plan
+  ReusedBuffer first_block_memory_, table_rows_memory_;
   int64_t num_plans_ = 0;
   std::vector<int64_t> ones_;  // counts of a message of one row a peer
   std::vector<RowHeader> sent_headers_, received_headers_;

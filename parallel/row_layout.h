@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace engram {
@@ -33,6 +34,9 @@ class RowLayout {
   int64_t num_tables() const { return static_cast<int64_t>(rows_.size()); }
   int64_t num_rows(int64_t table) const { return rows_[static_cast<size_t>(table)]; }
   int64_t block_rows() const { return block_rows_; }
+  // Number of the first block of each table, and then of the end; the rows of each table.
+  std::span<const int64_t> first_blocks() const { return first_block_; }
+  std::span<const int64_t> rows_per_table() const { return rows_; }
   // Every global row is below this.
   int64_t end_row() const { return first_block_.back() * block_rows_; }
 

@@ -27,7 +27,8 @@ struct RowStats {
 };
 
 // Who needs which rows in one step: made by RowExchange::plan, which fills it anew each time and keeps its memory.
-// The tensors of a plan live until it is planned again.
+// The tensors of a plan are memory of the device it was made on; they live, and must not be read by work that is still
+// queued, until it is planned again.
 class RowPlan {
  public:
   int64_t num_requests() const { return inverse_.empty() ? 0 : inverse_.size(0); }  // n
@@ -39,15 +40,12 @@ class RowPlan {
   const Tensor& inverse() const { return inverse_; }
   // Unique rows that each peer holds: the unique rows are ordered by (owner, slot). One count per rank.
   std::span<const int64_t> send_counts() const { return send_counts_; }
-  // [u] int64: their slots at their owners.
-  const Tensor& slots() const { return slots_; }
   // Rows that each peer asks of this rank. One count per rank.
   std::span<const int64_t> request_counts() const { return request_counts_; }
   // [v] int64: the slots they ask for, by peer, strictly ascending within a peer.
   const Tensor& request_slots() const { return request_slots_; }
-  // [m] int64: the distinct slots among these, ascending; and [v] int64: the place of each request among them.
+  // [m] int64: the distinct slots among these, ascending.
   const Tensor& own_slots() const { return own_slots_; }
-  const Tensor& own_inverse() const { return own_inverse_; }
 
   const RowStats& stats() const { return stats_; }
 
@@ -55,12 +53,17 @@ class RowPlan {
   friend class RowExchange;
 
   bool is_made_ = false;
+  bool is_local_ = false;  // of one rank on CUDA, which has nobody to send to
   RowStats stats_;
   std::vector<int64_t> send_counts_, request_counts_;
-  Tensor inverse_, slots_, request_slots_, own_slots_, own_inverse_;
+  Tensor inverse_, request_slots_, own_slots_;
+  Tensor unique_keys_;                  // [u]: owner * slots of a shard + slot
+  Tensor own_inverse_;                  // [v]: the place of each request among own_slots
+  Tensor sent_slots_, received_slots_;  // [u] and [v], on the host: what ranks tell each other
 
   std::vector<int64_t> sent_hashes_, received_hashes_;
-  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_;
+  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_, counts_memory_, host_counts_memory_;
+  ReusedBuffer sent_memory_, received_memory_;
   ReusedBuffer request_memory_, own_unique_memory_, own_inverse_memory_;
   ReusedBuffer served_memory_, rows_memory_, received_sums_memory_, merged_memory_;
 };

@@ -22,7 +22,7 @@ double micro_batch_loss(Replica& r, const StepBatch& batch) {
   const int64_t num_sequences = batch.num_sequences;
   MicroBatch micro_batch = batch.micro_batch(0, num_sequences);
   if (r.memory) {
-    r.memory->begin_fetch(r.stream, r.arena, batch, num_sequences);
+    r.memory->begin_fetch(r.stream, batch, num_sequences);
     micro_batch.memory = r.memory->micro_batch(0);
   }
   Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = num_sequences, .seq_len = batch.seq_len};

@@ -35,7 +35,7 @@ std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
       upload(r.stream, r.arena, window_of(tokens, r.config.data.seq_len, r.history()), r.config.model.engram.boundary);
   MicroBatch micro_batch = batch.micro_batch(0, 1);
   if (r.memory) {
-    r.memory->begin_fetch(r.stream, r.arena, batch, 1);
+    r.memory->begin_fetch(r.stream, batch, 1);
     micro_batch.memory = r.memory->micro_batch(0);
   }
   Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = batch.seq_len};

@@ -17,46 +17,72 @@ Memory::Memory(Stream& stream, Communicator& group, const RunConfig& config, con
       addresses_(stream, config.model.engram, vocabulary.compressed_ids, vocabulary.num_keys, layout_),
       table_(stream, layout_, group.rank(),
              {.width = config.model.engram.row_width(),
-              .dtype = dtype,
+              .dtype = accumulator(dtype),
               .seed = static_cast<uint64_t>(config.run.seed),
               .deviation = config.model.engram.table_init_std}),
       optimizer_(stream, config.optimizer, table_.weight()),
       exchange_(group, layout_, {.width = table_.width(), .dtype = dtype}) {}
 
-void Memory::begin_fetch(Stream& stream, Arena& arena, const StepBatch& batch, int64_t micro_batch) {
-  const int64_t num_micro_batches = batch.num_sequences / micro_batch;
-  rows_per_micro_batch_ = addresses_.num_layers() * micro_batch * batch.seq_len * addresses_.num_columns();
-  Arena::Scope scope(arena);
-  const Tensor rows = arena.take("memory.rows", DType::kInt64, {num_micro_batches * rows_per_micro_batch_});
+void Memory::prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
+  Prepared& next = prepared_[1 - current_];
+  next.used.hold(stream);
+  make_plan(stream, batch, micro_batch, next);
+  is_next_prepared_ = true;
+}
+
+void Memory::begin_fetch(Stream& stream) {
+  ENGRAM_CHECK(is_next_prepared_, "memory: a fetch of rows that were not prepared");
+  current().used.record(stream);
+  current_ = 1 - current_;
+  is_next_prepared_ = false;
+  fetch(stream);
+}
+
+void Memory::begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
+  make_plan(stream, batch, micro_batch, current());
+  fetch(stream);
+}
+
+void Memory::make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared) {
+  const Device device = device_of(stream);
+  const int64_t num_micro_batches = batch.num_sequences / micro_batch, num_tokens = micro_batch * batch.seq_len;
+  const int64_t num_rows = addresses_.num_layers() * num_tokens * addresses_.num_columns();
+  const Tensor rows = prepared.rows_memory.take(device, DType::kInt64, {num_micro_batches * num_rows});
+  const Tensor compressed =
+      prepared.compressed_memory.take(device, DType::kInt32, {micro_batch, batch.seq_len + history()});
   for (int64_t i = 0; i < num_micro_batches; ++i) {
-    addresses_.rows(stream, arena, batch.hash_tokens.rows(i * micro_batch, micro_batch),
-                    batch.hash_starts.rows(i * micro_batch, micro_batch),
-                    rows.rows(i * rows_per_micro_batch_, rows_per_micro_batch_));
+    addresses_.rows(stream, batch.hash_tokens.rows(i * micro_batch, micro_batch),
+                    batch.hash_starts.rows(i * micro_batch, micro_batch), compressed,
+                    rows.rows(i * num_rows, num_rows));
   }
-  exchange_.plan(stream, rows, plan_);
-  fetched_ = FetchedRows(exchange_.begin_fetch(stream, table_.weight(), plan_));
-  row_grads_ = row_grads_memory_.take(device_of(stream), accumulator(table_.weight().dtype),
-                                      {plan_.num_unique(), table_.width()});
+  prepared.rows_per_micro_batch = num_rows;
+  exchange_.plan(stream, rows, prepared.plan);
+}
+
+void Memory::fetch(Stream& stream) {
+  RowPlan& plan = current().plan;
+  fetched_ = FetchedRows(exchange_.begin_fetch(stream, table_.weight(), plan));
+  row_grads_ = row_grads_memory_.take(device_of(stream), table_.weight().dtype, {plan.num_unique(), table_.width()});
   zero(stream, row_grads_);
 }
 
 MemoryRows Memory::micro_batch(int64_t micro_batch_idx) {
   MemoryRows result{.fetched = &fetched_, .row_grads = row_grads_, .index = {}};
-  const int64_t per_layer = rows_per_micro_batch_ / addresses_.num_layers();
+  const int64_t per_micro_batch = current().rows_per_micro_batch, per_layer = per_micro_batch / addresses_.num_layers();
   for (int64_t layer = 0; layer < addresses_.num_layers(); ++layer) {
     result.index.push_back(
-        plan_.inverse().rows(micro_batch_idx * rows_per_micro_batch_ + layer * per_layer, per_layer));
+        current().plan.inverse().rows(micro_batch_idx * per_micro_batch + layer * per_layer, per_layer));
   }
   return result;
 }
 
 const Tensor& Memory::return_gradients(Stream& stream) {
-  merged_grads_ = exchange_.return_gradients(stream, row_grads_, plan_).wait(stream);
+  merged_grads_ = exchange_.return_gradients(stream, row_grads_, current().plan).wait(stream);
   return merged_grads_;
 }
 
 void Memory::update(Stream& stream, const Tensor& control) const {
-  optimizer_.update(stream, control, plan_.own_slots(), merged_grads_);
+  optimizer_.update(stream, control, current().plan.own_slots(), merged_grads_);
 }
 
 }  // namespace engram

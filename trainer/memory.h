@@ -1,11 +1,11 @@
 #pragma once
 
-#include <span>
+#include <array>
 
+#include "kernels/core/event.h"
 #include "model/memory_addresses.h"
 #include "model/micro_batch.h"
 #include "parallel/memory_table.h"
-#include "parallel/reused_buffer.h"
 #include "parallel/row_exchange.h"
 #include "trainer/step_batch.h"
 #include "trainer/table_optimizer.h"
@@ -21,9 +21,10 @@ struct VocabularyMap {
 // The Engram tables of a run: this rank's shard of the rows with its optimizer, and one fetch and one gradient return
 // per step for the whole local batch. Collective: all ranks make the same calls.
 //
-//   memory.begin_fetch(stream, arena, batch, sequences per micro-batch);   // rows are on their way
-//   ... model passes over micro_batch(0), micro_batch(1), ...              // the first reader waits for them
-//   memory.return_gradients(stream);                                       // sums of each owned row
+//   memory.prepare(any_stream, batch, sequences per micro-batch);  // addresses and plan, best under the step before
+//   memory.begin_fetch(stream);                                    // rows are on their way
+//   ... model passes over micro_batch(0), micro_batch(1), ...      // the first reader waits for them
+//   memory.return_gradients(stream);                               // sums of each owned row
 //   memory.update(stream, control);
 class Memory {
  public:
@@ -32,8 +33,14 @@ class Memory {
   // Tokens of look-back that batches must carry.
   int64_t history() const { return addresses_.history(); }
 
-  // Hashes the batch and issues the fetch of its distinct rows.
-  void begin_fetch(Stream& stream, Arena& arena, const StepBatch& batch, int64_t micro_batch);
+  // Hashes the batch and plans the exchange of its distinct rows, for the begin_fetch(stream) that comes next. On CUDA
+  // it blocks the host until that is done and may run on a stream of its own, beside the step that is at work on the
+  // batch before; what it overwrites has been used by then.
+  void prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch);
+  // Issues the fetch of the rows that were prepared. Never blocks the host on CUDA.
+  void begin_fetch(Stream& stream);
+  // Both for a batch that nobody prepared, as in an evaluation; what was prepared stays so.
+  void begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch);
   // The rows of one micro-batch of that batch.
   MemoryRows micro_batch(int64_t micro_batch_idx);
   // Sends the row gradients to the owners and merges theirs. Returns [num_own_unique, width].
@@ -43,20 +50,33 @@ class Memory {
   const RowLayout& layout() const { return layout_; }
   const MemoryTable& table() const { return table_; }
   const OptimizerState& optimizer_state() const { return optimizer_.state(); }
-  const RowStats& stats() const { return plan_.stats(); }
+  const RowStats& stats() const { return current().plan.stats(); }
   double seconds_waited() const { return fetched_.seconds_waited(); }
 
  private:
+  // What is known of one batch.
+  struct Prepared {
+    RowPlan plan;
+    ReusedBuffer rows_memory, compressed_memory;
+    int64_t rows_per_micro_batch = 0;
+    Event used;  // by all steps before the one that is at work
+  };
+  Prepared& current() { return prepared_[current_]; }
+  const Prepared& current() const { return prepared_[current_]; }
+  void make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared);
+  void fetch(Stream& stream);
+
   RowLayout layout_;
   MemoryAddresses addresses_;
   MemoryTable table_;
   TableOptimizer optimizer_;
   RowExchange exchange_;
-  RowPlan plan_;
+  std::array<Prepared, 2> prepared_;
+  size_t current_ = 0;  // the other one is the next
+  bool is_next_prepared_ = false;
   FetchedRows fetched_;
   ReusedBuffer row_grads_memory_;
   Tensor row_grads_, merged_grads_;
-  int64_t rows_per_micro_batch_ = 0;
 };
 
 }  // namespace engram

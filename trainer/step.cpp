@@ -116,7 +116,7 @@ StepReport train_step(Replica& r, const Batch& local_batch) {
   const StepBatch batch = upload(r.stream, r.arena, local_batch, r.config.model.engram.boundary);
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
-    r.memory->begin_fetch(r.stream, r.arena, batch, r.config.train.micro_batch);
+    r.memory->begin_fetch(r.stream, batch, r.config.train.micro_batch);
   }
 
   zero(r.stream, r.store.grads());

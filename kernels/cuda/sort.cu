@@ -2,6 +2,7 @@
 
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
+#include <limits>
 
 #include "kernels/cuda/check.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -10,11 +11,20 @@
 namespace engram {
 namespace {
 
-constexpr int kThreads = 256;
+template <class Key>
+struct Unsorted {
+  const int64_t* keys;
+  int64_t count;
+  Key* key;
+  uint32_t* position;
+};
 
-__global__ void __launch_bounds__(kThreads) iota_kernel(int64_t* values, int64_t count) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < count) values[i] = i;
+template <class Key>
+__global__ void __launch_bounds__(kBlockSize) number_kernel(Unsorted<Key> a) {
+  const int64_t i = thread_index();
+  if (i >= a.count) return;
+  a.key[i] = static_cast<Key>(a.keys[i]);
+  a.position[i] = static_cast<uint32_t>(i);
 }
 
 // Calls function(workspace, its size) as CUB wants it: without memory for the size, then with it.
@@ -28,19 +38,24 @@ void with_workspace(CudaQueue& queue, Function&& function) {
 
 }  // namespace
 
-void sort_with_positions(CudaQueue& queue, const int64_t* keys, int64_t count, int64_t* sorted, int64_t* position) {
+template <class Key>
+void sort_with_positions(CudaQueue& queue, const int64_t* keys, int64_t count, int bits, Key* sorted,
+                         uint32_t* position) {
   if (count == 0) return;
-  const StreamMemory<int64_t> unsorted(queue, count);
-  iota_kernel<<<blocks_for(count, kThreads), kThreads, 0, queue.handle>>>(unsorted.data(), count);
-  ENGRAM_CUDA_CHECK(cudaGetLastError());
+  ENGRAM_CHECK(count <= std::numeric_limits<uint32_t>::max(), "sort: ", count, " keys, wanted fewer than 2^32");
+  const StreamMemory<Key> key(queue, count);
+  const StreamMemory<uint32_t> number(queue, count);
+  launch_each(queue, number_kernel<Key>, count, Unsorted<Key>{keys, count, key.data(), number.data()});
   with_workspace(queue, [&](void* workspace, size_t& num_bytes) {
-    constexpr int kBits = 64;
-    return cub::DeviceRadixSort::SortPairs(workspace, num_bytes, keys, sorted, unsorted.data(), position, count, 0,
-                                           kBits, queue.handle);
+    return cub::DeviceRadixSort::SortPairs(workspace, num_bytes, key.data(), sorted, number.data(), position, count, 0,
+                                           bits, queue.handle);
   });
 }
 
-void inclusive_sum(CudaQueue& queue, int64_t* values, int64_t count) {
+template void sort_with_positions(CudaQueue&, const int64_t*, int64_t, int, uint32_t*, uint32_t*);
+template void sort_with_positions(CudaQueue&, const int64_t*, int64_t, int, uint64_t*, uint32_t*);
+
+void inclusive_sum(CudaQueue& queue, uint32_t* values, int64_t count) {
   if (count == 0) return;
   with_workspace(queue, [&](void* workspace, size_t& num_bytes) {
     return cub::DeviceScan::InclusiveSum(workspace, num_bytes, values, values, count, queue.handle);

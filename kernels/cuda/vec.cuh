@@ -97,4 +97,16 @@ __device__ void store(T* to, const Values<T, N>& values) {
   *reinterpret_cast<Raw<T, N>*>(to) = pack<T, N>(values);
 }
 
+// kCount elements that one thread loads or stores at once, 16 bytes at a time where there are more.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount < sizeof(Chunk) ? sizeof(T) * kCount : sizeof(Chunk)) Pack {
+  T value[kCount];
+};
+
+// True where every row of `width` elements, of each of the arrays, is a whole number of aligned packs.
+template <int kCount, class... T>
+bool in_packs(int64_t width, const T*... arrays) {
+  return width % kCount == 0 && ((reinterpret_cast<uintptr_t>(arrays) % alignof(Pack<T, kCount>) == 0) && ...);
+}
+
 }  // namespace engram

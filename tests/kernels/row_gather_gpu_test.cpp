@@ -40,6 +40,19 @@ TEST_F(RowGatherGpuTest, MovesTheSameBitsAsTheCpuForm) {
   }
 }
 
+TEST_F(RowGatherGpuTest, RoundsAsTheCpuFormDoes) {
+  for (const int64_t width : {1, 7, 80, 128, 1280}) {
+    Arena::Scope host_scope(host), device_scope(*device);
+    const Tensor rows = test::random_tensor<float>(host, 1, {57, width});
+    const Tensor index = random_index(1001, 57);
+    const Tensor out = poisoned(DType::kBFloat16, {1001, width});
+    const Tensor want = host.take("out", DType::kBFloat16, {1001, width});
+    row_gather(stream, to_device(rows), to_device(index), out);
+    row_gather(cpu, rows, index, want);
+    EXPECT_TRUE(test::same_bits(to_host(out), want)) << width;
+  }
+}
+
 TEST_F(RowGatherGpuTest, RowsThatAreNotAlignedAreGatheredToo) {
   const Tensor rows = test::random_tensor<double>(host, 1, {9, 4});
   const Tensor memory = upload(rows.reshape({36}), DType::kFloat32);

@@ -22,6 +22,18 @@ TEST_F(RowGatherTest, RowsMoveBitForBitAndMinusOneGivesZeros) {
   }
 }
 
+TEST_F(RowGatherTest, RoundsFloatToBfloat16) {
+  const Tensor rows = test::random_tensor<float>(arena, 1, {5, 37});
+  const Tensor index = test::tensor_of<int64_t>(arena, {3, -1, 3}, {3});
+  const Tensor out = arena.take("out", DType::kBFloat16, {3, 37});
+  row_gather(stream, rows, index, out);
+  const auto got = host_span<bfloat16>(out);
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    const float value = i / 37 == 1 ? 0.0f : static_cast<float>(test::element(rows, 3 * 37 + i % 37));
+    EXPECT_EQ(got[static_cast<size_t>(i)].bits, bfloat16(value).bits) << i;
+  }
+}
+
 TEST_F(RowGatherTest, EmptySizesWork) {
   const Tensor rows = arena.take("rows", DType::kFloat64, {0, 3}), none = arena.take("index", DType::kInt64, {0});
   row_gather(stream, rows, none, arena.take("out", DType::kFloat64, {0, 3}));

@@ -42,11 +42,48 @@ TEST_F(RowSegmentSumGpuTest, MatchesTheDoubleForm) {
   }
 }
 
-TEST_F(RowSegmentSumGpuTest, AddsInTheOrderOfTheCpuForm) {
-  constexpr int64_t kCount = 5000, kRows = 40, kWidth = 65;
-  const Tensor values = test::random_tensor<float>(host, 2, {kCount, kWidth});
-  const Tensor want = test::random_tensor<float>(host, 3, {kRows, kWidth});
-  const Tensor index = skewed_index(kCount, kRows), sums = to_device(want);
+// The order that the contract tells: values of a row in turn, but from the 65th on 64 at a time.
+void add_in_runs(const Tensor& values, const Tensor& index, const Tensor& sums) {
+  const int64_t width = values.size(1);
+  std::vector<std::vector<int64_t>> of_row(static_cast<size_t>(sums.size(0)));
+  for (int64_t i = 0; i < index.size(0); ++i) {
+    const int64_t row = host_span<int64_t>(index)[static_cast<size_t>(i)];
+    if (row >= 0) of_row[static_cast<size_t>(row)].push_back(i);
+  }
+  for (int64_t element = 0; element < sums.numel(); ++element) {
+    const std::vector<int64_t>& members = of_row[static_cast<size_t>(element / width)];
+    float& sum = host_span<float>(sums)[static_cast<size_t>(element)];
+    float run = 0;
+    for (size_t k = 0; k < members.size(); ++k) {
+      float& total = k < 64 ? sum : run;
+      total += host_span<float>(values)[static_cast<size_t>(members[k] * width + element % width)];
+      if (k < 64 || (k % 64 != 63 && k + 1 != members.size())) continue;
+      sum += run;
+      run = 0;
+    }
+  }
+}
+
+TEST_F(RowSegmentSumGpuTest, AddsInTheOrderOfTheContract) {
+  for (const int64_t count : {64, 65, 128, 129, 5000, 100'003}) {
+    for (const int64_t width : {3, 80}) {
+      Arena::Scope host_scope(host), device_scope(*device);
+      const Tensor values = test::random_tensor<float>(host, 2, {count, width});
+      const Tensor want = test::random_tensor<float>(host, 3, {40, width});
+      const Tensor index = skewed_index(count, 40), sums = to_device(want);
+      row_segment_sum(stream, to_device(values), to_device(index), sums);
+      add_in_runs(values, index, want);
+      EXPECT_TRUE(test::same_bits(to_host(sums), want)) << count << " " << width;
+    }
+  }
+}
+
+TEST_F(RowSegmentSumGpuTest, UpTo64ValuesOfARowAddUpAsOnTheCpu) {
+  constexpr int64_t kRows = 1000, kWidth = 65;
+  const Tensor values = test::random_tensor<float>(host, 2, {64 * kRows, kWidth});
+  const Tensor want = test::random_tensor<float>(host, 3, {kRows, kWidth}), sums = to_device(want);
+  const Tensor index = host.take("index", DType::kInt64, {64 * kRows});
+  for (int64_t i = 0; i < index.size(0); ++i) static_cast<int64_t*>(index.data)[i] = i * 7919 % kRows;
   row_segment_sum(stream, to_device(values), to_device(index), sums);
   row_segment_sum(cpu, values, index, want);
   EXPECT_TRUE(test::same_bits(to_host(sums), want));

@@ -15,7 +15,7 @@ struct UniqueRowsTest : test::CpuFixture {
     const int64_t n = std::ssize(keys);
     const Tensor unique = arena.take("unique", DType::kInt64, {n}), inverse = arena.take("inverse", DType::kInt64, {n});
     const Tensor count = arena.take("count", DType::kInt64, {1});
-    unique_rows(stream, test::tensor_of<int64_t>(arena, keys, {n}), unique, inverse, count);
+    unique_rows(stream, test::tensor_of<int64_t>(arena, keys, {n}), INT64_MAX, unique, inverse, count);
     const auto first = host_span<int64_t>(unique).first(static_cast<size_t>(host_span<int64_t>(count)[0]));
     const auto places = host_span<int64_t>(inverse);
     return {{first.begin(), first.end()}, {places.begin(), places.end()}};
@@ -25,17 +25,22 @@ struct UniqueRowsTest : test::CpuFixture {
 TEST_F(UniqueRowsTest, KeysAreSortedAndFoundAgain) {
   std::vector<int64_t> many;
   for (uint64_t i = 0; i < 5000; ++i) many.push_back(static_cast<int64_t>(philox(3, i, 0).word[0] % 700) << 33);
-  for (const auto& keys : std::vector<std::vector<int64_t>>{{}, {7}, {5, 5, 5}, {3, -1, 3, 0, INT64_MAX, -1}, many}) {
+  const int64_t last = INT64_MAX - 1;
+  for (const auto& keys : std::vector<std::vector<int64_t>>{{}, {7}, {-1}, {5, 5, 5}, {3, -1, 3, 0, last, -1}, many}) {
     const Result got = unique_of(keys);
-    const std::set<int64_t> want(keys.begin(), keys.end());
+    std::set<int64_t> want(keys.begin(), keys.end());
+    want.erase(-1);
     EXPECT_EQ(got.unique, (std::vector<int64_t>{want.begin(), want.end()}));
-    for (size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(got.unique.at(static_cast<size_t>(got.inverse[i])), keys[i]);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const int64_t place = got.inverse[i];
+      EXPECT_EQ(place < 0 ? -1 : got.unique.at(static_cast<size_t>(place)), keys[i]);
+    }
   }
 }
 
 TEST_F(UniqueRowsTest, RefusesTensorsThatDoNotFit) {
   const Tensor keys = arena.take("keys", DType::kInt64, {4}), count = arena.take("count", DType::kInt64, {2});
-  const std::string message = test::error_of([&] { unique_rows(stream, keys, keys, keys, count); });
+  const std::string message = test::error_of([&] { unique_rows(stream, keys, 9, keys, keys, count); });
   EXPECT_NE(message.find("count: got int64 [2], wanted int64 [1]"), std::string::npos) << message;
 }
 

@@ -41,8 +41,9 @@ TEST(MemoryAddresses, AreRowsOfTheKeysInTheTableOfEachLayer) {
 
   Arena arena(Device::kCpu, int64_t{1} << 20, /*poison=*/true);
   const Tensor got = arena.take("rows", DType::kInt64, {2 * kSeqLen * 4});
-  addresses.rows(stream, arena, test::tensor_of<int32_t>(arena, kTokens, {1, kHistory + kSeqLen}),
-                 test::tensor_of<uint8_t>(arena, kStarts, {1, kHistory + kSeqLen}), got);
+  addresses.rows(stream, test::tensor_of<int32_t>(arena, kTokens, {1, kHistory + kSeqLen}),
+                 test::tensor_of<uint8_t>(arena, kStarts, {1, kHistory + kSeqLen}),
+                 arena.take("compressed", DType::kInt32, {1, kHistory + kSeqLen}), got);
   size_t at = 0;
   for (int64_t table = 0; table < 2; ++table) {
     const NgramLayer& layer = layout.layers[static_cast<size_t>(table)];

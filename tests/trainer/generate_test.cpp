@@ -80,7 +80,7 @@ std::vector<std::vector<float>> forward_logits(Replica& r, const Batch& batch) {
   const StepBatch uploaded = upload(r.stream, r.arena, batch, r.config.model.engram.boundary);
   MicroBatch micro_batch = uploaded.micro_batch(0, 1);
   if (r.memory) {
-    r.memory->begin_fetch(r.stream, r.arena, uploaded, 1);
+    r.memory->begin_fetch(r.stream, uploaded, 1);
     micro_batch.memory = r.memory->micro_batch(0);
   }
   Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = batch.seq_len};
