@@ -39,7 +39,7 @@ build cpu all_verify_interface_header_sets
 if [ -z "$quick" ]; then
   if nvcc=$(find_nvcc); then
     announce "build: all CUDA code, with $nvcc"
-    CUDACXX=$nvcc build cuda engram_kernels kernels_tests
+    CUDACXX=$nvcc build cuda kernels_tests parallel_tests engram
   else
     announce "CUDA code is not compiled: there is no nvcc in PATH or in ${CUDA_HOME:-/usr/local/cuda}/bin"
   fi

@@ -1,13 +1,24 @@
 #include "trainer/replica.h"
 
 #include "kernels/core/device.h"
+#include "parallel/nccl_communicator.h"
+#include "parallel/self_communicator.h"
+#include "trainer/exit_codes.h"
 #include "trainer/step.h"
 
 namespace engram {
 namespace {
 
-Stream stream_for(DeviceChoice device) {
-  return make_stream(device == DeviceChoice::kCuda ? Device::kCuda : Device::kCpu);
+std::unique_ptr<Communicator> make_cards(const RunConfig& config, Communicator& world) {
+  if (config.device == DeviceChoice::kCpu) return nullptr;
+  if (world.size() == 1) return std::make_unique<SelfCommunicator>();
+  return make_nccl_communicator(world, {.card = world.local_rank(),
+                                        .timeout_seconds = static_cast<double>(config.parallel.timeout_seconds),
+                                        .exit_code = kExitRequeue});
+}
+
+Stream stream_for(DeviceChoice device, int card) {
+  return make_stream(device == DeviceChoice::kCuda ? Device::kCuda : Device::kCpu, card);
 }
 
 LanguageModelOptions model_options(const RunConfig& config) {
@@ -48,13 +59,6 @@ int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtyp
 
   const int64_t num_sequences = config.train.global_batch / world_size;
   const StepBatch batch = upload(stream, arena, blank_batch(config, num_sequences), config.model.engram.boundary);
-  const int64_t num_addresses = num_sequences * config.data.seq_len * config.model.engram.num_columns() *
-                                static_cast<int64_t>(config.model.engram.layers.size());
-  {
-    Arena::Scope scope(arena);  // Memory::begin_fetch
-    arena.take("memory.rows", DType::kInt64, {num_addresses});
-    arena.take("memory.compressed", DType::kInt32, {batch.hash_tokens.numel()});
-  }
   std::optional<FetchedRows> fetched;
   MicroBatch micro_batch = batch.micro_batch(0, config.train.micro_batch);
   micro_batch.memory = dry_memory(arena, config, fetched, dtype);
@@ -66,9 +70,10 @@ int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtyp
 
 Replica::Replica(const RunConfig& run_config, Communicator& communicator, const VocabularyMap& vocabulary, DType dtype)
     : config(run_config),
-      world(communicator),
-      mesh(communicator, {.expert = config.parallel.expert, .table = config.parallel.table}),
-      stream(stream_for(run_config.device)),
+      cards(make_cards(config, communicator)),
+      world(cards ? *cards : communicator),
+      mesh(world, {.expert = config.parallel.expert, .table = config.parallel.table}),
+      stream(stream_for(config.device, world.local_rank())),
       store(dtype),
       model(store, config.model, model_options(config)),
       ownership(store.numels(), mesh.data().size(), ZeroPolicy::kFlat),

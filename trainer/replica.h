@@ -23,6 +23,7 @@ struct Replica {
   Replica& operator=(const Replica&) = delete;
 
   RunConfig config;
+  std::unique_ptr<Communicator> cards;  // the ranks as they meet on CUDA devices; empty on the CPU
   Communicator& world;
   Mesh mesh;
   Stream stream;

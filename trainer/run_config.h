@@ -50,6 +50,7 @@ struct DataConfig {
 struct ParallelConfig {
   int64_t expert = 1;
   int64_t table = 0;
+  int64_t timeout_seconds = 600;
 };
 
 struct DenseOptimizerConfig {
@@ -149,6 +150,7 @@ template <class Visitor>
 void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("expert", c.expert, Range{1, 1e6}, "ranks that share the experts; 1 = each rank has all");
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
+  field("timeout_seconds", c.timeout_seconds, Range{1, 1e6}, "seconds until a collective of GPUs counts as lost");
 }
 
 template <class Visitor>
