@@ -115,10 +115,11 @@ inline void expect_device_exchange_equals_host(const DeviceGroup& ranks, DType d
   zero(card.stream, sums);
   row_segment_sum(card.stream, card.upload(gradients), plan.inverse(), sums);
   const Tensor merged = card.download(host, got.exchange.return_gradients(card.stream, sums, plan).wait(card.stream));
-  if (exact)
+  if (exact) {
     EXPECT_TRUE(same_bits(merged, want_merged));
-  else if (merged.numel() > 0)
+  } else if (merged.numel() > 0) {
     EXPECT_LT(relative_error(merged, want_merged), 1e-6);
+  }
 }
 
 }  // namespace engram::test
