@@ -74,8 +74,13 @@ if [ "$tests" = ON ]; then targets+=(kernels_tests parallel_tests model_tests tr
 if [ -z "$as_it_is" ]; then
   announce "build in $build ($ENGRAM_JOBS jobs)"
   mkdir -p "$build"
+  nvcc=${CUDACXX:-$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")}
+  cuda_flags=
+  if "$nvcc" --help 2> /dev/null | grep -q -e --compress-mode; then
+    cuda_flags=--compress-mode=size  # a fifth of the bytes; older compilers have less to offer
+  fi
   cmake -S . -B "$build" -G Ninja -DENGRAM_CUDA="$cuda" -DENGRAM_TESTS="$tests" -DENGRAM_CPU_ARCH=x86-64-v3 \
-    -DENGRAM_STATIC_BLAS=ON > "$build/cmake.log" ||
+    -DENGRAM_STATIC_BLAS=ON -DCMAKE_CUDA_FLAGS="$cuda_flags" > "$build/cmake.log" ||
     { cat "$build/cmake.log"; fail "cmake failed; what it said is above"; }
   cmake --build "$build" -j "$ENGRAM_JOBS" --target "${targets[@]}"
 fi
