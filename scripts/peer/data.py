@@ -67,7 +67,7 @@ def load_weights(model, data):
             if part in ("query", "key", "value") and head.endswith("attention"):
                 parts.setdefault(head + ".qkv.weight", {})[part] = values
                 continue
-            parameters[name].copy_(values)
+            parameters[name].copy_(values.view(parameters[name].shape))  # gains of one stream have no axis for it
             missing.discard(name)
         for name, found in parts.items():
             parameters[name].copy_(torch.cat([found["query"], found["key"], found["value"]]))

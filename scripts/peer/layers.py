@@ -30,7 +30,7 @@ def linear(x, holder):
 
 def rms_norm(x, gain, eps):
     wide = x.float()
-    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * gain.flatten().float()).to(x.dtype)
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * gain.float()).to(x.dtype)
 
 
 class SwiGlu(nn.Module):

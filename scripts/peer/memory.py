@@ -76,10 +76,10 @@ class Memory(nn.Module):
         width = engram.memory_dim // (len(engram.orders) * engram.heads)
         self.table = weight((num_rows, width), engram.table_init_std)
         self.kv = weight((2 * d, engram.memory_dim), config.init_std)
-        self.query_norm = weight((1, d), 0.0, 1.0)
-        self.key_norm = weight((1, d), 0.0, 1.0)
+        self.query_norm = weight((d,), 0.0, 1.0)
+        self.key_norm = weight((d,), 0.0, 1.0)
         if engram.conv:
-            self.conv_norm = weight((1, d), 0.0, 1.0)
+            self.conv_norm = weight((d,), 0.0, 1.0)
             self.conv = weight((d, TAPS), 0.0)
 
     def forward(self, x, rows, starts):
