@@ -5,6 +5,7 @@
 #include "kernels/embedding.h"
 #include "kernels/engram_gate.h"
 #include "kernels/expert_matmul.h"
+#include "kernels/expert_permute.h"
 #include "kernels/global_norm.h"
 #include "kernels/matmul.h"
 #include "kernels/rms_norm.h"
@@ -15,6 +16,7 @@
 #include "kernels/short_conv.h"
 #include "kernels/softmax_xent.h"
 #include "kernels/swiglu.h"
+#include "kernels/unique_rows.h"
 #include "model/accounting.h"
 #include "trainer/bench_ops.h"
 
@@ -119,14 +121,23 @@ void add_attention_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
                  }});
 }
 
-// Where the rows of each expert begin, all of them with the same number.
-Tensor balanced_offsets(OpInputs& b) {
-  const int64_t num_experts = b.config.model.moe.num_experts;
-  return b.progression(num_experts + 1, choices(b) / num_experts);
+// How random tokens go to the experts, as a step has it; not counted.
+ExpertPlan routed(OpInputs& b) {
+  const int64_t num_experts = b.config.model.moe.num_experts, k = b.config.model.moe.top_k;
+  const Tensor expert = b.held({b.tokens(), k}, DType::kInt32), load = b.held({num_experts}, DType::kInt64);
+  const Tensor weight = b.held({b.tokens(), k}, accumulator(b.dtype));
+  const Tensor bias = b.held({num_experts}, accumulator(b.dtype));
+  const Tensor logits = b.random({b.tokens(), num_experts}, bias.dtype);
+  const ExpertPlan plan{.offsets = b.held({num_experts + 1}, DType::kInt64),
+                        .slot = b.held({b.tokens(), k}, DType::kInt64),
+                        .choice = b.held({choices(b)}, DType::kInt64)};
+  router_forward(b.stream, logits, bias, {.top_k = k, .scale = 1.0}, expert, weight, load);
+  expert_permute_plan(b.stream, expert, plan);
+  return plan;
 }
 
 void add_router_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
-  const int64_t num_experts = m.moe.num_experts, k = m.moe.top_k;
+  const int64_t num_experts = m.moe.num_experts, k = m.moe.top_k, d = m.hidden;
   ops.push_back({"router_forward", [=](OpInputs& b) -> Call {
                    const Tensor logits = b.in_wide({b.tokens(), num_experts}), bias = b.in_wide({num_experts});
                    const Tensor expert = b.out({b.tokens(), k}, DType::kInt32), weight = b.out_wide({b.tokens(), k});
@@ -139,13 +150,30 @@ void add_router_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
                    const Tensor dweight = b.in_wide({b.tokens(), k}), dlogits = b.out_wide({b.tokens(), num_experts});
                    return [=, &b] { router_backward(b.stream, logits, expert, dweight, {.top_k = k}, dlogits); };
                  }});
+  ops.push_back({"expert_permute_plan", [=](OpInputs& b) -> Call {
+                   const Tensor expert = b.in_ids(DType::kInt32, {b.tokens(), k}, num_experts);
+                   const ExpertPlan plan{.offsets = b.out({num_experts + 1}, DType::kInt64),
+                                         .slot = b.out({b.tokens(), k}, DType::kInt64),
+                                         .choice = b.out({choices(b)}, DType::kInt64)};
+                   return [=, &b] { expert_permute_plan(b.stream, expert, plan); };
+                 }});
+  ops.push_back({"permute", [=](OpInputs& b) -> Call {
+                   const ExpertPlan plan = routed(b);
+                   const Tensor x = b.in({b.tokens(), d}), sorted = b.out({choices(b), d});
+                   return [=, &b] { permute(b.stream, x, plan.slot, sorted); };
+                 }});
+  ops.push_back({"unpermute", [=](OpInputs& b) -> Call {
+                   const ExpertPlan plan = routed(b);
+                   const Tensor sorted = b.in({choices(b), d}), y = b.out({b.tokens(), d});
+                   return [=, &b] { unpermute(b.stream, sorted, plan.slot, {}, y); };
+                 }});
 }
 
 // One product of the experts: rows [r, in] by weight [num_experts, out, in], and its backward passes.
 void add_expert_product(std::vector<BenchOp>& ops, const std::string& name, int64_t out, int64_t in) {
   const auto prepare = [=](OpInputs& b) {
     b.flops = 2.0 * static_cast<double>(choices(b)) * static_cast<double>(out) * static_cast<double>(in);
-    return balanced_offsets(b);
+    return routed(b).offsets;
   };
   ops.push_back({"expert_matmul_forward " + name, [=](OpInputs& b) -> Call {
                    const Tensor offsets = prepare(b), x = b.in({choices(b), in}), y = b.out({choices(b), out});
@@ -165,16 +193,33 @@ void add_expert_product(std::vector<BenchOp>& ops, const std::string& name, int6
 }
 
 void add_swiglu_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
-  const int64_t f = m.moe.num_experts > 0 ? m.moe.expert_hidden : m.ffn_hidden;
-  const auto rows = [=](const OpInputs& b) { return m.moe.num_experts > 0 ? choices(b) : b.tokens(); };
+  const int64_t f = m.has_dense_layers() ? m.ffn_hidden : m.moe.shared_width();
+  if (f == 0) return;
   ops.push_back({"swiglu_forward", [=](OpInputs& b) -> Call {
-                   const Tensor gate_up = b.in({rows(b), 2 * f}), y = b.out({rows(b), f});
+                   const Tensor gate_up = b.in({b.tokens(), 2 * f}), y = b.out({b.tokens(), f});
                    return [=, &b] { swiglu_forward(b.stream, gate_up, y); };
                  }});
   ops.push_back({"swiglu_backward", [=](OpInputs& b) -> Call {
-                   const Tensor gate_up = b.in({rows(b), 2 * f}), dy = b.in({rows(b), f});
-                   const Tensor dgate_up = b.out({rows(b), 2 * f});
+                   const Tensor gate_up = b.in({b.tokens(), 2 * f}), dy = b.in({b.tokens(), f});
+                   const Tensor dgate_up = b.out({b.tokens(), 2 * f});
                    return [=, &b] { swiglu_backward(b.stream, gate_up, dy, dgate_up); };
+                 }});
+}
+
+// The routed experts' form, which weights the rows.
+void add_weighted_swiglu_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
+  const int64_t f = m.moe.expert_hidden, k = m.moe.top_k;
+  ops.push_back({"weighted_swiglu_forward", [=](OpInputs& b) -> Call {
+                   const Tensor choice = routed(b).choice, weight = b.in_wide({b.tokens(), k});
+                   const Tensor gate_up = b.in({choices(b), 2 * f}), y = b.out({choices(b), f});
+                   return [=, &b] { weighted_swiglu_forward(b.stream, gate_up, weight, choice, y); };
+                 }});
+  ops.push_back({"weighted_swiglu_backward", [=](OpInputs& b) -> Call {
+                   const Tensor choice = routed(b).choice, weight = b.in_wide({b.tokens(), k});
+                   const Tensor gate_up = b.in({choices(b), 2 * f}), dy = b.in({choices(b), f});
+                   const Tensor dgate_up = b.out({choices(b), 2 * f}), dweight = b.out_wide({b.tokens(), k});
+                   return
+                       [=, &b] { weighted_swiglu_backward(b.stream, gate_up, weight, choice, dy, dgate_up, dweight); };
                  }});
 }
 
@@ -207,6 +252,11 @@ struct RowSizes {
 void add_row_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
   const RowSizes s(m);
   const auto ids = [=](OpInputs& b) { return b.in_ids(DType::kInt64, {s.requests(b)}, s.rows, /*zipf=*/true); };
+  ops.push_back({"unique_rows", [=](OpInputs& b) -> Call {
+                   const Tensor keys = ids(b), unique = b.out({s.requests(b)}, DType::kInt64);
+                   const Tensor inverse = b.out({s.requests(b)}, DType::kInt64), count = b.held({1}, DType::kInt64);
+                   return [=, &b] { unique_rows(b.stream, keys, s.rows, unique, inverse, count); };
+                 }});
   ops.push_back({"row_gather", [=](OpInputs& b) -> Call {
                    const Tensor rows = b.held({s.rows, s.width}, b.dtype), index = ids(b);
                    const Tensor out = b.out({s.requests(b), s.width});
@@ -290,6 +340,7 @@ std::vector<BenchOp> bench_op_table(const RunConfig& config) {
   add_swiglu_ops(ops, m);
   if (m.moe.num_experts > 0) {
     add_router_ops(ops, m);
+    add_weighted_swiglu_ops(ops, m);
     add_expert_product(ops, "gate and up", 2 * m.moe.expert_hidden, m.hidden);
     add_expert_product(ops, "down", m.hidden, m.moe.expert_hidden);
   }

@@ -28,7 +28,8 @@ class OpInputs {
   Tensor both_wide(std::initializer_list<int64_t> shape) { return count(count(random(shape, accumulator(dtype)))); }
   Tensor both_zero(std::initializer_list<int64_t> shape);         // accumulator dtype
   Tensor held(std::initializer_list<int64_t> shape, DType type);  // zeros
-  // Not counted: these float64 numbers; the int64 numbers 0, step, 2 step, ...
+  // Not counted: normals; these float64 numbers; the int64 numbers 0, step, 2 step, ...
+  Tensor random(std::initializer_list<int64_t> shape, DType type);
   Tensor values(std::vector<double> numbers);
   Tensor progression(int64_t count, int64_t step);
   // Counts a tensor (once more).
@@ -44,7 +45,6 @@ class OpInputs {
   double flops = 0;  // set by the op where they are what limits it
 
  private:
-  Tensor random(std::initializer_list<int64_t> shape, DType type);
   Tensor upload(const void* host, const Tensor& to);
 
   double num_bytes_ = 0;
