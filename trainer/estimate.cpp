@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "model/accounting.h"
 #include "parallel/row_layout.h"
 #include "trainer/progress.h"
@@ -10,7 +12,17 @@
 namespace engram {
 namespace {
 
-constexpr DType kDType = DType::kFloat32;
+// Working figures for an H200 with CUDA 13, to be held against the memory that `engram bench step` prints.
+constexpr int64_t kContextBytes = int64_t{640} << 20;         // code of all kernels and libraries that a step loads
+constexpr int64_t kCommunicationBytes = int64_t{1280} << 20;  // NCCL's buffers and channels
+constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;        // of the one stream that computes
+
+// Rows and gradients, as the reader's and as the owner's; of every request its key, its place among the distinct ones
+// and the sort's copies of both. Distinct rows are no more than there are.
+int64_t exchange_on_cuda(int64_t requests, int64_t num_rows, int64_t width) {
+  const int64_t per_row = 2 * width * (size_of(DType::kBFloat16) + size_of(DType::kFloat32));
+  return std::min(requests, num_rows) * per_row + requests * 4 * size_of(DType::kInt64);
+}
 
 std::string mebibytes(int64_t num_bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(num_bytes) / (1 << 20));
@@ -52,6 +64,10 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
     add_line(text, "row exchange, at most", mebibytes(m.exchange));
   }
   add_line(text, "activations", mebibytes(m.activations));
+  if (m.context > 0) {
+    add_line(text, "workspace", mebibytes(m.workspace));
+    add_line(text, "driver and libraries", mebibytes(m.context));
+  }
   add_line(text, "total", mebibytes(m.total()));
 }
 
@@ -59,20 +75,29 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
 
 MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
   const EngramConfig& engram = config.model.engram;
-  const int64_t element = size_of(kDType), dense = count_parameters(config.model).dense();
+  const bool on_cuda = config.device == DeviceChoice::kCuda;
+  const DType dtype = on_cuda ? DType::kBFloat16 : DType::kFloat32;
+  const int64_t narrow = size_of(dtype), wide = size_of(accumulator(dtype));
+  const int64_t dense = count_parameters(config.model).dense();
   MemoryEstimate m;
-  m.parameters = dense * element;
-  m.gradients = dense * element;
-  m.optimizer = 2 * dense * element / world_size;
-  m.activations = activation_bytes(config, world_size, kDType);
+  m.parameters = dense * narrow;
+  m.gradients = dense * wide;
+  m.optimizer = (on_cuda ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
+  m.activations = activation_bytes(config, world_size, dtype);
   if (engram.enabled()) {
     const int64_t width = engram.row_width();
-    const int64_t slots = RowLayout(table_rows(config.model), static_cast<int>(world_size)).num_slots(0);
-    m.tables = slots * width * element;
-    m.table_optimizer = slots * table_state_bytes_per_row(config.optimizer.table.kind, width, kDType);
+    const RowLayout layout(table_rows(config.model), static_cast<int>(world_size));
+    const int64_t slots = layout.num_slots(0);
+    m.tables = slots * width * wide;
+    m.table_optimizer = slots * table_state_bytes_per_row(config.optimizer.table.kind, width, accumulator(dtype));
     const int64_t requests = config.train.global_batch / world_size * config.data.seq_len * engram.num_columns() *
                              static_cast<int64_t>(engram.layers.size());
-    m.exchange = requests * 4 * width * element;  // rows and gradients, as the reader's and as the owner's
+    m.exchange = on_cuda ? exchange_on_cuda(requests, layout.end_row(), width)
+                         : requests * 4 * width * wide;  // rows and gradients, as the reader's and as the owner's
+  }
+  if (on_cuda) {
+    m.workspace = kWorkspaceBytes;
+    m.context = kContextBytes + (world_size > 1 ? kCommunicationBytes : 0);
   }
   return m;
 }

@@ -14,14 +14,16 @@ struct MemoryEstimate {
   int64_t tables = 0;
   int64_t table_optimizer = 0;
   int64_t activations = 0;
-  int64_t exchange = 0;  // fetched rows and their gradients, if no two requests of the local batch were equal
+  int64_t exchange = 0;   // fetched rows and their gradients, if no two requests of the local batch were equal
+  int64_t workspace = 0;  // on CUDA, scratch memory of the libraries
+  int64_t context = 0;    // on CUDA, what the driver and the libraries take for their code
 
   int64_t total() const {
-    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange;
+    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange + workspace + context;
   }
 };
 
-// Of a configuration that passed check_world() for that number of ranks.
+// Of a configuration that passed check_world() for that number of ranks, on the device that it names.
 MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size);
 
 // What `engram estimate` prints: parameters (total, active, sparse, by part), FLOPs per token, memory of a rank.

@@ -47,6 +47,33 @@ TEST(EstimateMemory, TableOptimizersDiffer) {
   EXPECT_EQ(m.tables + m.table_optimizer + m.exchange, 0);
 }
 
+TEST(EstimateMemory, OfACardByHand) {
+  RunConfig config = tiny_run();
+  config.device = DeviceChoice::kCuda;
+  for (const int64_t num_ranks : {1, 2, 4}) {
+    const MemoryEstimate m = estimate_memory(config, num_ranks), on_cpu = estimate_memory(tiny_run(), num_ranks);
+    EXPECT_EQ(m.parameters, 2 * kDense);              // bfloat16
+    EXPECT_EQ(m.gradients, 4 * kDense);               // float32
+    EXPECT_EQ(m.optimizer, 12 * kDense / num_ranks);  // master copy, m, v
+    EXPECT_EQ(m.tables, on_cpu.tables);
+    EXPECT_EQ(m.table_optimizer, on_cpu.table_optimizer);
+    EXPECT_LT(m.activations, on_cpu.activations);
+    EXPECT_GT(m.context, 0);
+    EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
+                             m.activations + m.workspace + m.context);
+  }
+  EXPECT_NE(estimate_text(config, 1).find("driver and libraries"), std::string::npos);
+}
+
+// Requests beyond the number of rows cannot be distinct.
+TEST(EstimateMemory, ACardHoldsNoMoreDistinctRowsThanThereAre) {
+  RunConfig config = tiny_run();
+  config.device = DeviceChoice::kCuda;
+  config.data.seq_len = 4096;
+  const int64_t requests = 4 * 4096 * 4 * 2;
+  EXPECT_EQ(estimate_memory(config, 1).exchange, kBlocks * 256 * 2 * kWidth * 6 + requests * 32);
+}
+
 TEST(EstimateMemory, IsWhatAReplicaHolds) {
   for (const int num_ranks : {1, 2, 4}) {
     const MemoryEstimate m = estimate_memory(tiny_run(), num_ranks);
