@@ -6,7 +6,7 @@
 namespace engram {
 
 void fill_normal(Stream& stream, const Tensor& values, const RandomFill& fill) {
-  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+  dispatch<Cpu<bfloat16, float, double>, Cuda<bfloat16, float, double>>(
       "fill_normal", stream, values.dtype,
       [&]<class T>(auto& queue) { run(queue, FillNormal<T>{.values = flat_view<T>(values), .fill = fill}); });
 }
