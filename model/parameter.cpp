@@ -95,15 +95,17 @@ void ParameterStore::allocate(Stream& stream, const OwnershipMap& map) {
 }
 
 void ParameterStore::initialize(Stream& stream, uint64_t seed) {
-  for (const Parameter& parameter : parameters_) {
-    fill_normal(stream, parameter.value,
-                {.seed = seed,
-                 .domain = RandomDomain::kDenseInit,
-                 .tensor = key_of(parameter.name),
-                 .first_index = 0,
-                 .mean = parameter.init_mean,
-                 .deviation = parameter.init_deviation});
-  }
+  for (const Parameter& parameter : parameters_) fill_initial(stream, parameter, seed, 0, parameter.value);
+}
+
+void fill_initial(Stream& stream, const Parameter& parameter, uint64_t seed, int64_t first, const Tensor& values) {
+  fill_normal(stream, values,
+              {.seed = seed,
+               .domain = RandomDomain::kDenseInit,
+               .tensor = key_of(parameter.name),
+               .first_index = static_cast<uint64_t>(first),
+               .mean = parameter.init_mean,
+               .deviation = parameter.init_deviation});
 }
 
 }  // namespace engram

@@ -25,6 +25,11 @@ struct Parameter {
   int64_t numel() const;
 };
 
+// The initial values of elements [first, first + values.numel()) of a parameter: counter-based normals keyed by (seed,
+// name, element), computed in double and rounded to the accumulator of values' dtype, then to that. They are the same
+// on any number of ranks and devices, and for the parameters that two models have in common.
+void fill_initial(Stream& stream, const Parameter& parameter, uint64_t seed, int64_t first, const Tensor& values);
+
 // A named array that is neither trained nor recomputed: part of checkpoints, equal on all ranks (router biases).
 struct StateArray {
   std::string name;
@@ -48,8 +53,7 @@ class ParameterStore {
   std::vector<int64_t> numels() const;
   // Takes memory for everything registered, zeroed, with the parameters where the map says. None on a dry stream.
   void allocate(Stream& stream, const OwnershipMap& map);
-  // Values from counter-based normals keyed by (seed, name, element): the same on any number of ranks, and for
-  // the parameters that two models have in common.
+  // Every value by fill_initial().
   void initialize(Stream& stream, uint64_t seed);
 
   DType dtype() const { return dtype_; }

@@ -4,6 +4,7 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "kernels/core/device.h"
 #include "kernels/core/device_info.h"
@@ -13,6 +14,7 @@
 #include "trainer/bench_batches.h"
 #include "trainer/bench_record.h"
 #include "trainer/bench_timing.h"
+#include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
@@ -65,29 +67,47 @@ std::vector<Batch> load_batches(const Replica& r, const BenchBatches& source, in
   return batches;
 }
 
+// Takes a step over each batch, as training does: the next one is prepared and the one before reported while it runs.
+template <class BeforeStep>
+std::vector<StepReport> take_steps(Replica& r, const std::vector<Batch>& batches, BeforeStep&& before_step) {
+  std::vector<StepReport> reports;
+  std::optional<PendingReport> running;
+  PreparedStep prepared = prepare(r, batches[0]);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    before_step(static_cast<int64_t>(i));
+    PendingReport issued = train_step(r, prepared);
+    if (running) reports.push_back(running->wait());
+    running = issued;
+    if (i + 1 < batches.size()) prepared = prepare(r, batches[i + 1]);
+  }
+  reports.push_back(running->wait());
+  return reports;
+}
+
 void measure_steps(Replica& r, const BenchBatches& source, Result& result) {
   const StepCounts& counts = result.counts;
   const std::vector<Batch> batches = load_batches(r, source, 0, counts.warmup + counts.steps);
   std::vector<double> exchange, reduce, seconds;
   Timeline timeline;
   double begin = 0;
-  for (int64_t i = 0; i < counts.warmup + counts.steps; ++i) {
-    if (i == counts.warmup) {
+  const std::vector<StepReport> reports = take_steps(r, batches, [&](int64_t step) {
+    if (step == counts.warmup) {
       synchronize(r.stream);
       r.world.barrier();
       begin = host_seconds();
-      timeline.mark(r.stream);
     }
-    const StepReport report = train_step(r, batches[static_cast<size_t>(i)]);
-    result.losses.push_back(report.loss);
-    if (i < counts.warmup) continue;
-    timeline.mark(r.stream);
-    exchange.push_back(report.seconds_exchange);
-    reduce.push_back(report.seconds_reduce);
-  }
+    if (step >= counts.warmup) timeline.mark(r.stream);
+  });
+  timeline.mark(r.stream);
   synchronize(r.stream);
   r.world.barrier();
   result.seconds_whole = (host_seconds() - begin) / static_cast<double>(counts.steps);
+  for (const StepReport& report : reports) {
+    result.losses.push_back(report.loss);
+    if (report.step <= counts.warmup) continue;
+    exchange.push_back(report.seconds_exchange);
+    reduce.push_back(report.seconds_reduce);
+  }
   for (int64_t i = 0; i < counts.steps; ++i) seconds.push_back(timeline.seconds(i, i + 1));
   result.step = spread_of(seconds);
   result.exchange = spread_of(exchange).median;
@@ -149,7 +169,7 @@ void print_profile(Replica& r, const BenchBatches& source) {
   OpProfile profile;
   set_profile(r.stream, &profile);
   const double begin = host_seconds();
-  for (const Batch& batch : load_batches(r, source, r.step, kProfiledSteps)) train_step(r, batch);
+  take_steps(r, load_batches(r, source, r.step, kProfiledSteps), [](int64_t) {});
   synchronize(r.stream);
   const double seconds = (host_seconds() - begin) / kProfiledSteps;
   set_profile(r.stream, nullptr);
@@ -174,8 +194,7 @@ void run_bench_step(Communicator& world, const BenchStepCommand& command) {
   check_computable(config);
   check_world(config, world.size());
   const BenchBatches source(config);
-  const DType dtype = config.device == DeviceChoice::kCuda ? DType::kBFloat16 : DType::kFloat32;
-  Replica replica(config, world, source.vocabulary(), dtype);
+  Replica replica(config, world, source.vocabulary(), model_dtype(config));
 
   Result result;
   result.counts = counts_of(command, config);

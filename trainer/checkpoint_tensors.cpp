@@ -15,7 +15,7 @@ struct NamedArray {
 
 // The arrays that lie like the owned part of the dense parameters: value, then the optimizer's.
 std::vector<NamedArray> dense_arrays(Replica& r, bool weights_only) {
-  std::vector<NamedArray> arrays{{"value", r.reducer.own_part(r.store.values())}};
+  std::vector<NamedArray> arrays{{"value", r.own_weights()}};
   if (weights_only) return arrays;
   for (const OptimizerArray& array : r.dense_optimizer.state()) arrays.push_back({array.name, array.value});
   return arrays;

@@ -6,7 +6,9 @@
 #include <iostream>
 
 #include "data/build_store.h"
+#include "kernels/core/device.h"
 #include "trainer/checkpoint.h"
+#include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
 #include "trainer/evaluate.h"
@@ -15,10 +17,15 @@
 namespace engram {
 namespace {
 
-// The configuration of a checkpoint, for use on any number of ranks and, where given, with another tokenizer file.
+// The configuration of a checkpoint, for use on any number of ranks, on the CPU where there is no card, and, where
+// given, with another tokenizer file.
 RunConfig config_for_use(const std::string& checkpoint, const std::string& tokenizer, int64_t world_size) {
   RunConfig config = checkpoint_config(checkpoint);
   if (!tokenizer.empty()) config.data.tokenizer = tokenizer;
+  if (num_cuda_devices() == 0) {
+    config.device = DeviceChoice::kCpu;
+    config.train.precision = Precision::kAuto;
+  }
   config.parallel.table = 0;
   config.train.micro_batch = 1;
   config.train.global_batch = world_size;
@@ -93,7 +100,7 @@ void run_eval(Communicator& world, const EvalCommand& command) {
   ENGRAM_CHECK(!path.empty(), "eval: no data; the run has no data.validation, give --data STORE");
   const RunTokenizer tokenizer = load_tokenizer(config);
   const TokenStore store = open_store(path, tokenizer.tokenizer);
-  Replica replica(config, world, tokenizer.map(), DType::kFloat32);
+  Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
   const BatchLoader loader(
@@ -110,7 +117,7 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
   const std::string checkpoint = resolve_checkpoint(command.checkpoint);
   const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
   const RunTokenizer tokenizer = load_tokenizer(config);
-  Replica replica(config, world, tokenizer.map(), DType::kFloat32);
+  Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
   std::string pending = command.prompt;

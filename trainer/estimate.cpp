@@ -6,6 +6,7 @@
 
 #include "model/accounting.h"
 #include "parallel/row_layout.h"
+#include "trainer/compute.h"
 #include "trainer/progress.h"
 #include "trainer/replica.h"
 
@@ -15,7 +16,7 @@ namespace {
 // Working figures for an H200 with CUDA 13, to be held against the memory that `engram bench step` prints.
 constexpr int64_t kContextBytes = int64_t{640} << 20;         // code of all kernels and libraries that a step loads
 constexpr int64_t kCommunicationBytes = int64_t{1280} << 20;  // NCCL's buffers and channels
-constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;        // of the one stream that computes
+constexpr int64_t kWorkspaceBytes = int64_t{128} << 20;       // of the streams that compute and that prepare
 
 // Rows and gradients, as the reader's and as the owner's; of every request its key, its place among the distinct ones
 // and the sort's copies of both. Distinct rows are no more than there are.
@@ -76,13 +77,14 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
 MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
   const EngramConfig& engram = config.model.engram;
   const bool on_cuda = config.device == DeviceChoice::kCuda;
-  const DType dtype = on_cuda ? DType::kBFloat16 : DType::kFloat32;
+  const DType dtype = model_dtype(config);
   const int64_t narrow = size_of(dtype), wide = size_of(accumulator(dtype));
   const int64_t dense = count_parameters(config.model).dense();
   MemoryEstimate m;
   m.parameters = dense * narrow;
   m.gradients = dense * wide;
-  m.optimizer = (on_cuda ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
+  m.optimizer =
+      (dtype == DType::kBFloat16 ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
   m.activations = activation_bytes(config, world_size, dtype);
   if (engram.enabled()) {
     const int64_t width = engram.row_width();

@@ -8,15 +8,6 @@
 namespace engram {
 namespace {
 
-// Marks the targets of sequences from `first` on as counting for nothing.
-void ignore_targets(Stream& stream, const StepBatch& batch, int64_t first) {
-  std::vector<int32_t> ignored(static_cast<size_t>(batch.seq_len), -1);
-  for (int64_t row = first; row < batch.num_sequences; ++row) {
-    copy(stream, Tensor(ignored.data(), DType::kInt32, {1, batch.seq_len}), batch.targets.rows(row, 1));
-  }
-  synchronize(stream);
-}
-
 // Sum of the losses of one micro-batch.
 double micro_batch_loss(Replica& r, const StepBatch& batch) {
   const int64_t num_sequences = batch.num_sequences;
@@ -44,12 +35,13 @@ double micro_batch_loss(Replica& r, const StepBatch& batch) {
 double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples) {
   const int64_t micro_batch = r.config.train.micro_batch, round = micro_batch * r.world.size();
   double loss = 0;
+  BatchMemory memory;
   // A rank that has no samples left goes on with ignored ones: the fetch of a round is collective.
   for (int64_t begin = 0; begin < num_samples; begin += round) {
     Arena::Scope scope(r.arena);
     const int64_t first = begin + r.world.rank() * micro_batch;
-    const StepBatch batch = upload(r.stream, r.arena, loader.load(first, micro_batch), r.config.model.engram.boundary);
-    ignore_targets(r.stream, batch, std::clamp<int64_t>(num_samples - first, 0, micro_batch));
+    const StepBatch batch = memory.upload(r.stream, loader.load(first, micro_batch), r.config.model.engram.boundary,
+                                          std::clamp<int64_t>(num_samples - first, 0, micro_batch));
     loss += micro_batch_loss(r, batch);
   }
   all_reduce_sum<double>(r.world, std::span(&loss, 1));

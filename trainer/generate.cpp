@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/convert.h"
 #include "kernels/core/device.h"
 #include "kernels/core/rng.h"
 
@@ -31,8 +32,9 @@ Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t his
 
 std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
   Arena::Scope scope(r.arena);
+  BatchMemory memory;
   const StepBatch batch =
-      upload(r.stream, r.arena, window_of(tokens, r.config.data.seq_len, r.history()), r.config.model.engram.boundary);
+      memory.upload(r.stream, window_of(tokens, r.config.data.seq_len, r.history()), r.config.model.engram.boundary);
   MicroBatch micro_batch = batch.micro_batch(0, 1);
   if (r.memory) {
     r.memory->begin_fetch(r.stream, batch, 1);
@@ -41,7 +43,12 @@ std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
   Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = batch.seq_len};
   LanguageModel::Saved saved;
   const Tensor hidden = r.model.forward(ctx, micro_batch, saved);
-  const Tensor logits = r.model.logits(ctx, hidden.rows(batch.seq_len - 1, 1));
+  Tensor logits = r.model.logits(ctx, hidden.rows(batch.seq_len - 1, 1));
+  if (logits.dtype == DType::kBFloat16) {
+    const Tensor wide = r.arena.take("logits.float32", DType::kFloat32, {1, logits.numel()});
+    convert(r.stream, logits, wide);
+    logits = wide;
+  }
   std::vector<float> values(static_cast<size_t>(logits.numel()));
   copy(r.stream, logits, Tensor(values.data(), DType::kFloat32, {1, logits.numel()}));
   synchronize(r.stream);

@@ -22,7 +22,7 @@ void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptio
               const std::function<void(int32_t)>& emit);
 
 // Logits of what follows `tokens` (at least one): one forward pass over the last data.seq_len of them, whose n-grams
-// may look back beyond it. Parameters are float32. Collective.
+// may look back beyond it. Parameters are float32 or bfloat16. Collective.
 std::vector<float> next_logits(Replica& replica, const std::vector<int32_t>& tokens);
 
 // One token from logits, by the number `random` in [0, 1). Throws Error where a logit is NaN.

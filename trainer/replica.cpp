@@ -1,39 +1,24 @@
 #include "trainer/replica.h"
 
 #include "kernels/core/device.h"
-#include "parallel/nccl_communicator.h"
-#include "parallel/self_communicator.h"
-#include "trainer/exit_codes.h"
+#include "trainer/compute.h"
 #include "trainer/step.h"
 
 namespace engram {
 namespace {
 
-std::unique_ptr<Communicator> make_cards(const RunConfig& config, Communicator& world) {
-  if (config.device == DeviceChoice::kCpu) return nullptr;
-  if (world.size() == 1) return std::make_unique<SelfCommunicator>();
-  return make_nccl_communicator(world, {.card = world.local_rank(),
-                                        .timeout_seconds = static_cast<double>(config.parallel.timeout_seconds),
-                                        .exit_code = kExitRequeue});
-}
-
-Stream stream_for(DeviceChoice device, int card) {
-  return make_stream(device == DeviceChoice::kCuda ? Device::kCuda : Device::kCpu, card);
-}
-
 LanguageModelOptions model_options(const RunConfig& config) {
   return {.recompute = config.train.recompute, .logits_chunk = config.train.logits_chunk};
 }
 
-// A batch of the right shape with token 0 everywhere.
-Batch blank_batch(const RunConfig& config, int64_t num_sequences) {
-  Batch batch;
-  batch.num_samples = num_sequences;
-  batch.history = config.model.engram.enabled() ? config.model.engram.max_order() - 1 : 0;
-  batch.seq_len = config.data.seq_len;
-  batch.tokens.assign(static_cast<size_t>(num_sequences * batch.row_length()), 0);
-  batch.starts.assign(batch.tokens.size(), 0);
-  return batch;
+// Micro-batch of the right shape that lies nowhere.
+MicroBatch dry_micro_batch(const RunConfig& config) {
+  const int64_t count = config.train.micro_batch, seq_len = config.data.seq_len;
+  Arena nowhere = Arena::dry();
+  return {.tokens = nowhere.take("tokens", DType::kInt32, {count * seq_len}),
+          .targets = nowhere.take("targets", DType::kInt32, {count * seq_len}),
+          .starts = nowhere.take("starts", DType::kUInt8, {count, seq_len}),
+          .memory = {}};
 }
 
 // Memory that is nowhere: its fetch gave one row.
@@ -57,10 +42,8 @@ int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtyp
   const LanguageModel model(store, config.model, model_options(config));
   store.allocate(stream, OwnershipMap(store.numels(), static_cast<int>(world_size), ZeroPolicy::kFlat));
 
-  const int64_t num_sequences = config.train.global_batch / world_size;
-  const StepBatch batch = upload(stream, arena, blank_batch(config, num_sequences), config.model.engram.boundary);
   std::optional<FetchedRows> fetched;
-  MicroBatch micro_batch = batch.micro_batch(0, config.train.micro_batch);
+  MicroBatch micro_batch = dry_micro_batch(config);
   micro_batch.memory = dry_memory(arena, config, fetched, dtype);
   Context ctx{
       .stream = stream, .arena = arena, .num_sequences = config.train.micro_batch, .seq_len = config.data.seq_len};
@@ -73,16 +56,22 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
       cards(make_cards(config, communicator)),
       world(cards ? *cards : communicator),
       mesh(world, {.expert = config.parallel.expert, .table = config.parallel.table}),
-      stream(stream_for(config.device, world.local_rank())),
+      stream(make_compute_stream(config, world)),
+      prepare_stream(make_compute_stream(config, world, StreamPriority::kHigh)),
       store(dtype),
       model(store, config.model, model_options(config)),
       ownership(store.numels(), mesh.data().size(), ZeroPolicy::kFlat),
       reducer(mesh.data(), ownership),
-      dense_optimizer(stream, config.optimizer.dense, accumulator(dtype), ownership.part_size()),
+      dense_optimizer(stream, config.optimizer.dense, dtype, ownership.part_size()),
       state(stream, config),
       arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
   store.allocate(stream, ownership);
-  store.initialize(stream, static_cast<uint64_t>(config.run.seed));
+  const auto seed = static_cast<uint64_t>(config.run.seed);
+  store.initialize(stream, seed);
+  for (const ParameterSlice& slice : ownership.slices(world.rank())) {  // a master copy starts from unrounded values
+    fill_initial(stream, store.parameters()[static_cast<size_t>(slice.parameter)], seed, slice.offset,
+                 own_weights().rows(ownership.part_offset(slice), slice.count));
+  }
   if (config.model.engram.enabled()) memory.emplace(stream, *mesh.table().shard, config, vocabulary, dtype);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <optional>
 
 #include "model/language_model.h"
@@ -11,12 +12,19 @@
 
 namespace engram {
 
+// Where the batch of one step lies. There are two, so that one is filled while the other is in use.
+struct StepInput {
+  BatchMemory memory;
+  Event uploaded;  // on the stream that prepares
+  Event used;      // on the stream that computes
+};
+
 // What one rank holds of a training run. Dense parameters and gradients are whole on every rank, their optimizer state
 // and the memory tables are divided over the ranks.
 struct Replica {
-  // Values from run.seed, the same for any number of ranks; world must outlive the replica. dtype: of parameters,
-  // activations and tables; on the CPU float32, or float64 as the reference. Throws Error for what the configuration
-  // and the number of ranks do not allow.
+  // Values from run.seed, the same for any number of ranks and any device; world must outlive the replica. dtype: of
+  // parameters and activations, model_dtype() or, on the CPU as the reference, float64. Collective; throws Error for
+  // what the configuration, the number of ranks and the hosts do not allow.
   Replica(const RunConfig& run_config, Communicator& communicator, const VocabularyMap& vocabulary, DType dtype);
 
   Replica(const Replica&) = delete;  // its parts refer to one another
@@ -27,18 +35,25 @@ struct Replica {
   Communicator& world;
   Mesh mesh;
   Stream stream;
+  Stream prepare_stream;  // for the batch of the next step
   ParameterStore store;
   LanguageModel model;
   OwnershipMap ownership;
   GradReducer reducer;
   DenseOptimizer dense_optimizer;
   std::optional<Memory> memory;
-  StepState state;   // sums and decisions of the step at hand, and the number of applied updates
-  Arena arena;       // activations of one step
-  int64_t step = 0;  // steps taken, skipped ones included: fixes the position in the data
+  StepState state;  // sums and decisions of the step at hand, and the number of applied updates
+  Arena arena;      // activations of one step
+  std::array<StepInput, 2> inputs;
+  int64_t num_inputs = 0;
+  std::chrono::steady_clock::time_point report_seen{};  // when the host last waited for a report
+  int64_t step = 0;  // steps issued, skipped ones included: fixes the position in the data
 
   int64_t history() const { return memory ? memory->history() : 0; }
   int64_t local_sequences() const { return config.train.global_batch / world.size(); }
+  StepInput& next_input() { return inputs[static_cast<size_t>(num_inputs++ % std::ssize(inputs))]; }
+  // This rank's part of the weights that are trained and stored, see DenseOptimizer.
+  Tensor own_weights() const { return dense_optimizer.weights(reducer.own_part(store.values())); }
 };
 
 // Bytes of activations of one step on one rank: the step's own code, run dry.

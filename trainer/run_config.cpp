@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/core/device.h"
 #include "trainer/config.h"
 
 namespace engram {
@@ -48,7 +49,9 @@ void add_run_problems(const RunInfo& run, ConfigProblems& problems) {
 // What only accounting, or nothing yet, can do.
 void add_computing_problems(const RunConfig& config, ConfigProblems& problems) {
   append_problems(problems, "model", unsupported_for_training(config.model));
-  if (config.device != DeviceChoice::kCpu) problems.push_back({{"device"}, "cuda cannot train yet; wanted cpu"});
+  if (config.device == DeviceChoice::kCuda && !built_with_cuda()) {
+    problems.push_back({{"device"}, "cuda, but this program was built without CUDA; wanted cpu"});
+  }
   if (config.parallel.expert != 1) {
     problems.push_back(
         {{"parallel.expert"}, fmt::format("{}; training wants 1, all experts on each rank", config.parallel.expert)});
@@ -83,6 +86,9 @@ ConfigProblems validate(const RunConfig& c) {
   if (c.train.eval_every > 0 && c.data.validation.empty()) {
     problems.push_back({{"train.eval_every", "data.validation"},
                         fmt::format("{} without data.validation; wanted a token store", c.train.eval_every)});
+  }
+  if (c.device == DeviceChoice::kCpu && c.train.precision == Precision::kBFloat16) {
+    problems.push_back({{"train.precision", "device"}, "bfloat16 on cpu; wanted float32 or auto"});
   }
   add_schedule_problems(c, problems);
   return problems;

@@ -13,6 +13,10 @@ namespace engram {
 enum class DeviceChoice { kCpu, kCuda };
 constexpr auto enum_names(DeviceChoice) { return std::array<std::string_view, 2>{"cpu", "cuda"}; }
 
+// auto: bfloat16 on cuda, float32 on cpu.
+enum class Precision { kAuto, kBFloat16, kFloat32 };
+constexpr auto enum_names(Precision) { return std::array<std::string_view, 3>{"auto", "bfloat16", "float32"}; }
+
 enum class DocumentMask { kOff };
 constexpr auto enum_names(DocumentMask) { return std::array<std::string_view, 1>{"off"}; }
 
@@ -98,6 +102,7 @@ struct TrainConfig {
   int64_t steps = 0;
   int64_t global_batch = 0;
   int64_t micro_batch = 1;
+  Precision precision = Precision::kAuto;
   int64_t logits_chunk = 1024;
   bool recompute = false;
   int64_t eval_every = 0;
@@ -201,6 +206,7 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
   field("steps", c.steps, required({0, kMostSteps}), "optimizer steps of the run");
   field("global_batch", c.global_batch, required({1, 1e9}), "sequences of a step, over all ranks");
   field("micro_batch", c.micro_batch, Range{1, 1e6}, "sequences a rank computes at once");
+  field("precision", c.precision, "what is computed in; auto = bfloat16 on cuda, float32 on cpu");
   field("logits_chunk", c.logits_chunk, Range{1, 1e9}, "tokens whose logits are held at once");
   field("recompute", c.recompute, "compute each block again in backward instead of keeping its activations");
   field("eval_every", c.eval_every, Range{0, 1e12}, "steps between validations; 0 = only at the end");

@@ -1,10 +1,5 @@
 #include "trainer/step.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <numeric>
-
 #include "kernels/core/device.h"
 #include "kernels/global_norm.h"
 #include "kernels/router.h"
@@ -13,48 +8,22 @@
 namespace engram {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
 // Adds the seconds of its life to a total.
 class Stopwatch {
  public:
   explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+  ~Stopwatch() { total_ += seconds_since(begin_); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
  private:
   double& total_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  Clock::time_point begin_ = Clock::now();
 };
-
-// Adds how evenly the tokens went to the experts: [num_mixtures, num_experts], over all ranks.
-void report_loads(const std::vector<int64_t>& loads, int64_t num_experts, StepReport& report) {
-  if (loads.empty()) return;
-  for (auto begin = loads.begin(); begin != loads.end(); begin += num_experts) {
-    const auto total = static_cast<double>(std::accumulate(begin, begin + num_experts, int64_t{0}));
-    const auto largest = static_cast<double>(*std::max_element(begin, begin + num_experts));
-    report.experts_max_over_mean =
-        std::max(report.experts_max_over_mean, largest * static_cast<double>(num_experts) / total);
-  }
-  report.experts_dead =
-      static_cast<double>(std::count(loads.begin(), loads.end(), 0)) / static_cast<double>(loads.size());
-}
-
-// Gates of a global batch: one per token, Engram layer and stream.
-double num_gates(const RunConfig& config) {
-  return static_cast<double>(config.train.global_batch * config.data.seq_len * config.model.connections.streams) *
-         static_cast<double>(config.model.engram.layers.size());
-}
-
-// What the report says of the step's sums and decisions.
-void report_values(const RunConfig& config, const StepState::Values& values, StepReport& report) {
-  report.loss = values.loss / static_cast<double>(config.train.global_batch * config.data.seq_len);
-  report.norm = std::sqrt(values.dense_squares + values.table_squares);
-  report.skipped = !values.applied;
-  if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;
-  if (values.requested_rows > 0) report.unique_rows = values.unique_rows / values.requested_rows;
-  if (config.model.engram.enabled()) report.mean_gate = values.gates / num_gates(config);
-  report_loads(values.loads, config.model.moe.num_experts, report);
-}
 
 // Forward and backward of the local batch, micro-batch by micro-batch.
 void accumulate_gradients(Replica& r, const StepBatch& batch) {
@@ -75,17 +44,30 @@ void accumulate_gradients(Replica& r, const StepBatch& batch) {
   }
 }
 
+// Gradients to the owners of what they belong to, and the sums of their squares.
+void reduce_gradients(Replica& r, StepReport& report) {
+  Pending dense = r.reducer.reduce_scatter(r.stream, r.store.grads());
+  if (r.memory) {
+    Stopwatch watch(report.seconds_exchange);
+    sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
+    r.state.set_row_counts(r.stream, r.memory->stats().unique, r.memory->stats().requests);
+    report.seconds_exchange += r.memory->seconds_waited();
+  }
+  Stopwatch watch(report.seconds_reduce);
+  dense.wait();
+  sum_of_squares(r.stream, r.reducer.own_part(r.store.grads()), r.state.sum(StepSum::kDenseSquares));
+}
+
 // Unless the step is skipped: dense parameters on their owners, then everywhere; table rows on their owners; router
 // biases everywhere.
 void update(Replica& r, StepReport& report) {
-  r.dense_optimizer.update(r.stream, r.state.dense_control(), r.reducer.own_part(r.store.values()),
-                           r.reducer.own_part(r.store.grads()));
+  const Tensor values = r.reducer.own_part(r.store.values());
+  r.dense_optimizer.update(r.stream, r.state.dense_control(), values, r.reducer.own_part(r.store.grads()));
   Pending gather = r.reducer.all_gather(r.stream, r.store.values());
   if (r.memory) r.memory->update(r.stream, r.state.table_control());
-  const Tensor &loads = r.state.loads(), &biases = r.store.state_values();
-  if (loads.numel() > 0) {
+  if (const Tensor& loads = r.state.loads(); loads.numel() > 0) {
     router_update_bias(r.stream, r.state.dense_control(), loads, r.config.model.moe.bias_update_rate,
-                       biases.reshape({loads.size(0), loads.size(1)}));
+                       r.store.state_values().reshape({loads.size(0), loads.size(1)}));
   }
   Stopwatch watch(report.seconds_reduce);
   gather.wait();
@@ -108,42 +90,45 @@ Batch next_batch(const Replica& r, const BatchLoader& loader) {
   return loader.load(first, r.local_sequences());
 }
 
-StepReport train_step(Replica& r, const Batch& local_batch) {
-  Arena::Scope scope(r.arena);
-  const auto begin = std::chrono::steady_clock::now();
-  StepReport report{.step = r.step + 1};
-
-  const StepBatch batch = upload(r.stream, r.arena, local_batch, r.config.model.engram.boundary);
+PreparedStep prepare(Replica& r, const Batch& local_batch) {
+  const Clock::time_point begin = Clock::now();
+  StepInput& input = r.next_input();
+  PreparedStep prepared;
+  prepared.input = &input;
+  input.uploaded.synchronize();       // host memory is read no longer,
+  input.used.hold(r.prepare_stream);  // nor device memory: both two steps ago
+  prepared.batch = input.memory.upload(r.prepare_stream, local_batch, r.config.model.engram.boundary);
   if (r.memory) {
-    Stopwatch watch(report.seconds_exchange);
-    r.memory->begin_fetch(r.stream, batch, r.config.train.micro_batch);
+    Stopwatch watch(prepared.seconds_plan);
+    r.memory->prepare(r.prepare_stream, prepared.batch, r.config.train.micro_batch);
   }
+  input.uploaded.record(r.prepare_stream);
+  prepared.seconds = seconds_since(begin);
+  return prepared;
+}
+
+PendingReport train_step(Replica& r, const PreparedStep& prepared) {
+  Arena::Scope scope(r.arena);
+  const Clock::time_point begin = Clock::now();
+  StepReport report{.step = ++r.step, .seconds_exchange = prepared.seconds_plan};
+
+  prepared.input->uploaded.hold(r.stream);
+  if (r.memory) r.memory->begin_fetch(r.stream);
 
   zero(r.stream, r.store.grads());
   r.state.begin(r.stream);
-  accumulate_gradients(r, batch);
+  accumulate_gradients(r, prepared.batch);
 
-  Pending reduce = r.reducer.reduce_scatter(r.stream, r.store.grads());
-  if (r.memory) {
-    Stopwatch watch(report.seconds_exchange);
-    sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
-    r.state.set_row_counts(r.stream, r.memory->stats().unique, r.memory->stats().requests);
-    report.seconds_exchange += r.memory->seconds_waited();
-  }
-  {
-    Stopwatch watch(report.seconds_reduce);
-    reduce.wait();
-  }
-  sum_of_squares(r.stream, r.reducer.own_part(r.store.grads()), r.state.sum(StepSum::kDenseSquares));
-
+  reduce_gradients(r, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
-  update(r, report);
+  StepState::PendingValues values = r.state.begin_read(r.stream);
 
-  report_values(r.config, r.state.read(r.stream), report);
-  ++r.step;
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return report;
+  update(r, report);
+  prepared.input->used.record(r.stream);
+
+  report.seconds = prepared.seconds + seconds_since(begin);
+  return {r.config, values, report, r.report_seen};
 }
 
 }  // namespace engram

@@ -1,23 +1,56 @@
 #include "trainer/step_batch.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/core/device.h"
 
 namespace engram {
 namespace {
 
-// Columns [first, first + width) of every row, contiguous on the device.
+constexpr int64_t kAlignment = 256;
+
+// The tensors of a batch, one after the other from `base` on.
+StepBatch lay_out(const Batch& batch, char* base, int64_t& num_bytes) {
+  num_bytes = 0;
+  const auto take = [&](DType dtype, int64_t width) {
+    const Tensor tensor(base + num_bytes, dtype, {batch.num_samples, width});
+    num_bytes += (tensor.num_bytes() + kAlignment - 1) / kAlignment * kAlignment;
+    return tensor;
+  };
+  const int64_t seq_len = batch.seq_len, with_history = batch.history + batch.seq_len;
+  StepBatch result;
+  result.num_sequences = batch.num_samples;
+  result.seq_len = seq_len;
+  result.tokens = take(DType::kInt32, seq_len);
+  result.targets = take(DType::kInt32, seq_len);
+  result.starts = take(DType::kUInt8, seq_len);
+  result.hash_tokens = take(DType::kInt32, with_history);
+  result.hash_starts = take(DType::kUInt8, with_history);
+  return result;
+}
+
+// target [num_rows, width] = columns [first, first + width) of every row.
 template <class T>
-Tensor upload_columns(Stream& stream, Arena& arena, const std::vector<T>& rows, int64_t row_length, int64_t first,
-                      int64_t width) {
-  const auto num_rows = static_cast<int64_t>(rows.size()) / row_length;
-  const Tensor target = arena.take("batch", dtype_of<T>, {num_rows, width});
-  for (int64_t row = 0; row < num_rows; ++row) {
-    const T* source = rows.data() + row * row_length + first;
-    copy(stream, Tensor(const_cast<T*>(source), dtype_of<T>, {width}), target.rows(row, 1));  // read only
+void copy_columns(const std::vector<T>& rows, int64_t row_length, int64_t first, const Tensor& target) {
+  const auto num_bytes = static_cast<size_t>(target.size(1)) * sizeof(T);
+  for (int64_t row = 0; row < target.size(0); ++row) {
+    std::memcpy(target.rows(row, 1).data, rows.data() + row * row_length + first, num_bytes);
   }
-  return target;
+}
+
+void fill(const Batch& batch, NgramBoundary boundary, const StepBatch& host) {
+  const int64_t length = batch.row_length(), history = batch.history;
+  std::vector<uint8_t> starts = batch.starts;
+  if (boundary == NgramBoundary::kSequence) {
+    std::fill(starts.begin(), starts.end(), uint8_t{0});
+    for (int64_t row = 0; row < batch.num_samples; ++row) starts[static_cast<size_t>(row * length + history)] = 1;
+  }
+  copy_columns(batch.tokens, length, history, host.tokens);
+  copy_columns(batch.tokens, length, history + 1, host.targets);
+  copy_columns(starts, length, history, host.starts);
+  copy_columns(batch.tokens, length, 0, host.hash_tokens);
+  copy_columns(starts, length, 0, host.hash_starts);
 }
 
 }  // namespace
@@ -27,22 +60,21 @@ MicroBatch StepBatch::micro_batch(int64_t first, int64_t count) const {
   return {.tokens = flat(tokens), .targets = flat(targets), .starts = starts.rows(first, count), .memory = {}};
 }
 
-StepBatch upload(Stream& stream, Arena& arena, const Batch& batch, NgramBoundary boundary) {
-  const int64_t length = batch.row_length(), history = batch.history, seq_len = batch.seq_len;
-  std::vector<uint8_t> starts = batch.starts;
-  if (boundary == NgramBoundary::kSequence) {
-    std::fill(starts.begin(), starts.end(), uint8_t{0});
-    for (int64_t row = 0; row < batch.num_samples; ++row) starts[static_cast<size_t>(row * length + history)] = 1;
+StepBatch BatchMemory::upload(Stream& stream, const Batch& batch, NgramBoundary boundary, int64_t ignore_from) {
+  int64_t num_bytes = 0;
+  lay_out(batch, nullptr, num_bytes);
+  if (num_bytes > device_.num_bytes()) {
+    device_ = Buffer(device_of(stream), num_bytes);
+    host_ = device_of(stream) == Device::kCuda ? Buffer::pinned(num_bytes) : Buffer(Device::kCpu, num_bytes);
   }
-  const StepBatch result{.num_sequences = batch.num_samples,
-                         .seq_len = seq_len,
-                         .tokens = upload_columns(stream, arena, batch.tokens, length, history, seq_len),
-                         .targets = upload_columns(stream, arena, batch.tokens, length, history + 1, seq_len),
-                         .starts = upload_columns(stream, arena, starts, length, history, seq_len),
-                         .hash_tokens = upload_columns(stream, arena, batch.tokens, length, 0, history + seq_len),
-                         .hash_starts = upload_columns(stream, arena, starts, length, 0, history + seq_len)};
-  synchronize(stream);  // the host rows end with this call
-  return result;
+  char* base = static_cast<char*>(host_.data());
+  const StepBatch host = lay_out(batch, base, num_bytes);
+  std::memset(base, 0, static_cast<size_t>(num_bytes));  // the gaps too: they are copied
+  fill(batch, boundary, host);
+  const int64_t first = std::min(ignore_from, batch.num_samples);
+  std::ranges::fill(host_span<int32_t>(host.targets.rows(first, batch.num_samples - first)), -1);
+  copy(stream, host_.tensor(DType::kUInt8, {num_bytes}), device_.tensor(DType::kUInt8, {num_bytes}));
+  return lay_out(batch, static_cast<char*>(device_.data()), num_bytes);
 }
 
 }  // namespace engram

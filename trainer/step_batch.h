@@ -1,7 +1,7 @@
 #pragma once
 
 #include "data/batch_loader.h"
-#include "kernels/core/arena.h"
+#include "kernels/core/buffer.h"
 #include "model/micro_batch.h"
 #include "model/model_config.h"
 
@@ -20,7 +20,16 @@ struct StepBatch {
   MicroBatch micro_batch(int64_t first, int64_t count) const;
 };
 
-// Copies a batch into the arena. With boundary `document` segments are the documents, with `sequence` the windows.
-StepBatch upload(Stream& stream, Arena& arena, const Batch& batch, NgramBoundary boundary);
+// Memory of one batch, on the host and on the device; kept from batch to batch.
+class BatchMemory {
+ public:
+  // The batch on the device, once the stream has come so far; it lives until the next call, which must come after that.
+  // With boundary `document` segments are the documents, with `sequence` the windows. ignore_from: targets of sequences
+  // from there on count for nothing.
+  StepBatch upload(Stream& stream, const Batch& batch, NgramBoundary boundary, int64_t ignore_from = INT64_MAX);
+
+ private:
+  Buffer host_, device_;
+};
 
 }  // namespace engram

@@ -22,41 +22,66 @@ std::vector<double> schedule_of(const RunConfig& config) {
   return ratios;
 }
 
+// Gives out one tensor after the other from `next` on.
+Tensor take(char*& next, DType dtype, std::initializer_list<int64_t> shape) {
+  const Tensor tensor(next, dtype, shape);
+  next += tensor.num_bytes();
+  return tensor;
+}
+
+UpdateControl control_of(const Tensor& host) { return read_control(view<const double, 1>(host)); }
+
 }  // namespace
 
 StepState::StepState(Stream& stream, const RunConfig& config) : clip_(config.optimizer.clip) {
   std::vector<double> ratios = schedule_of(config);
   const auto num_ratios = static_cast<int64_t>(ratios.size());
   const int64_t num_mixtures = config.model.num_mixtures(), num_experts = config.model.moe.num_experts;
-  const int64_t num_loads = num_mixtures * num_experts;
-  buffer_ = Buffer(device_of(stream), (kNumSums + 2 * kNumUpdateControls + num_loads + num_ratios) * kWord);
+  const int64_t num_seen = kNumSums + 2 * kNumUpdateControls + num_mixtures * num_experts;
+  buffer_ = Buffer(device_of(stream), (num_seen + num_ratios) * kWord);
+  seen_by_host_ = buffer_.tensor(DType::kUInt8, {num_seen * kWord});
   char* next = static_cast<char*>(buffer_.data());
-  const auto take = [&](DType dtype, int64_t count) {
-    return Tensor(std::exchange(next, next + count * kWord), dtype, {count});
-  };
-  sums_ = take(DType::kFloat64, kNumSums);
-  control_ = take(DType::kFloat64, 2 * kNumUpdateControls).reshape({2, kNumUpdateControls});
-  loads_ = take(DType::kInt64, num_loads).reshape({num_mixtures, num_experts});
-  lr_ratios_ = take(DType::kFloat64, num_ratios);
+  sums_ = take(next, DType::kFloat64, {kNumSums});
+  control_ = take(next, DType::kFloat64, {2, kNumUpdateControls});
+  loads_ = take(next, DType::kInt64, {num_mixtures, num_experts});
+  lr_ratios_ = take(next, DType::kFloat64, {num_ratios});
+  for (HostCopy& host : host_copies_) host = make_host_copy(device_of(stream));
   copy(stream, Tensor(ratios.data(), DType::kFloat64, {num_ratios}), lr_ratios_);
-  begin(stream);
   set_applied_updates(stream, 0);  // waits for the copy
 }
 
-void StepState::begin(Stream& stream) const {
+StepState::HostCopy StepState::make_host_copy(Device device) const {
+  const int64_t num_bytes = 2 * kWord + seen_by_host_.num_bytes();
+  HostCopy host;
+  host.memory = device == Device::kCuda ? Buffer::pinned(num_bytes) : Buffer(device, num_bytes);
+  char* next = static_cast<char*>(host.memory.data());
+  host.row_counts = take(next, DType::kFloat64, {2});
+  host.sums = take(next, DType::kFloat64, {kNumSums});
+  host.control = take(next, DType::kFloat64, {2, kNumUpdateControls});
+  host.loads = take(next, DType::kInt64, {loads_.numel()});
+  return host;
+}
+
+void StepState::begin(Stream& stream) {
+  HostCopy& host = host_copies_[static_cast<size_t>(++num_begun_ % std::ssize(host_copies_))];
+  host.arrived.synchronize();  // two steps ago: hardly ever waits
+  host.number = num_begun_;
   zero(stream, sums_);
   zero(stream, loads_);
 }
 
 void StepState::set_row_counts(Stream& stream, int64_t unique, int64_t requested) {
-  row_counts_ = {static_cast<double>(unique), static_cast<double>(requested)};
-  copy(stream, Tensor(row_counts_.data(), DType::kFloat64, {2}),
-       sums_.rows(static_cast<int64_t>(StepSum::kUniqueRows), 2));
+  const HostCopy& host = host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))];
+  host_span<double>(host.row_counts)[0] = static_cast<double>(unique);
+  host_span<double>(host.row_counts)[1] = static_cast<double>(requested);
+  copy(stream, host.row_counts, sums_.rows(static_cast<int64_t>(StepSum::kUniqueRows), 2));
 }
 
 void StepState::reduce(Stream& stream, Communicator& world) const {
-  world.all_reduce_sum(stream, sums_).wait();
-  if (loads_.numel() > 0) world.all_reduce_sum(stream, loads_).wait();
+  Pending sums = world.all_reduce_sum(stream, sums_);
+  Pending loads = loads_.numel() > 0 ? world.all_reduce_sum(stream, loads_) : Pending();
+  sums.wait();
+  loads.wait();
 }
 
 void StepState::decide(Stream& stream) const {
@@ -64,33 +89,40 @@ void StepState::decide(Stream& stream) const {
                {.clip_norm = clip_.norm, .separate = clip_.scope == ClipScope::kSeparate}, control_);
 }
 
-StepState::Values StepState::read(Stream& stream) const {
-  std::array<double, kNumSums> sums{};
-  std::array<double, kNumUpdateControls> control{};
-  Values values;
-  values.loads.resize(static_cast<size_t>(loads_.numel()));
-  copy(stream, sums_, Tensor(sums.data(), DType::kFloat64, {kNumSums}));
-  copy(stream, dense_control(), Tensor(control.data(), DType::kFloat64, {kNumUpdateControls}));
-  copy(stream, loads_, Tensor(values.loads.data(), DType::kInt64, {loads_.numel()}));
-  synchronize(stream);
-  const auto sum = [&](StepSum which) { return sums.at(static_cast<size_t>(which)); };
-  values.loss = sum(StepSum::kLoss);
-  values.dense_squares = sum(StepSum::kDenseSquares);
-  values.table_squares = sum(StepSum::kTableSquares);
-  values.gates = sum(StepSum::kGates);
-  values.unique_rows = sum(StepSum::kUniqueRows);
-  values.requested_rows = sum(StepSum::kRequestedRows);
-  const UpdateControl decision = read_control({control.data(), {kNumUpdateControls}});
-  values.applied = decision.apply;
-  values.lr_ratio = decision.lr_ratio;
-  return values;
+StepState::PendingValues StepState::begin_read(Stream& stream) {
+  HostCopy& host = host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))];
+  copy(stream, seen_by_host_, Tensor(host.sums.data, DType::kUInt8, {seen_by_host_.num_bytes()}));
+  host.arrived.record(stream);
+  PendingValues pending;
+  pending.copy_ = &host;
+  pending.number_ = num_begun_;
+  return pending;
+}
+
+bool StepState::PendingValues::is_ready() const { return copy_->arrived.is_reached(); }
+
+StepState::Values StepState::PendingValues::wait() const {
+  assert(copy_->number == number_);  // waited for too late: the memory belongs to a later step
+  copy_->arrived.synchronize();
+  const auto sum = [&](StepSum which) { return host_span<const double>(copy_->sums)[static_cast<size_t>(which)]; };
+  const UpdateControl decision = control_of(copy_->control.rows(0, 1).reshape({kNumUpdateControls}));
+  return {.loss = sum(StepSum::kLoss),
+          .dense_squares = sum(StepSum::kDenseSquares),
+          .table_squares = sum(StepSum::kTableSquares),
+          .gates = sum(StepSum::kGates),
+          .unique_rows = sum(StepSum::kUniqueRows),
+          .requested_rows = sum(StepSum::kRequestedRows),
+          .applied = decision.apply,
+          .lr_ratio = decision.lr_ratio,
+          .loads = host_span<const int64_t>(copy_->loads)};
 }
 
 int64_t StepState::applied_updates(Stream& stream) const {
   std::array<double, kNumUpdateControls> control{};
-  copy(stream, dense_control(), Tensor(control.data(), DType::kFloat64, {kNumUpdateControls}));
+  const Tensor host(control.data(), DType::kFloat64, {kNumUpdateControls});
+  copy(stream, dense_control(), host);
   synchronize(stream);
-  return read_control({control.data(), {kNumUpdateControls}}).num_updates;
+  return control_of(host).num_updates;
 }
 
 void StepState::set_applied_updates(Stream& stream, int64_t count) const {

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <array>
+#include <span>
+
 #include "kernels/core/buffer.h"
+#include "kernels/core/event.h"
 #include "parallel/communicator.h"
 #include "trainer/run_config.h"
 
@@ -11,31 +15,45 @@ namespace engram {
 enum class StepSum : int64_t { kLoss, kDenseSquares, kTableSquares, kGates, kUniqueRows, kRequestedRows };
 
 // Sums and decisions of the step at hand, on the device: whether it is applied, how its gradients are clipped and at
-// which learning rate. The host reads them for its report alone.
+// which learning rate. The host reads them for its report alone, and late.
 //
 //   state.begin(stream);
 //   ... ops add to state.sum(StepSum::kLoss), state.loads(), ...
 //   state.reduce(stream, world);
 //   state.decide(stream);
+//   StepState::PendingValues values = state.begin_read(stream);
 //   ... optimizers read state.dense_control(), state.table_control()
 class StepState {
+  struct HostCopy;
+
  public:
   // What the host sees of a step.
   struct Values {
     double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0;
     bool applied = false;
     double lr_ratio = 0;
-    std::vector<int64_t> loads;
+    std::span<const int64_t> loads;
+  };
+  // Values on their way to the host; they live until the begin() after the next.
+  class [[nodiscard]] PendingValues {
+   public:
+    bool is_ready() const;  // never blocks
+    Values wait() const;
+
+   private:
+    friend class StepState;
+    const HostCopy* copy_ = nullptr;
+    int64_t number_ = 0;
   };
   StepState(Stream& stream, const RunConfig& config);
 
   // Sets sums and loads to zero.
-  void begin(Stream& stream) const;
+  void begin(Stream& stream);
   // [1] float64, to be added to.
   Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
   // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
   const Tensor& loads() const { return loads_; }
-  // Adds the numbers of distinct and requested rows of this rank's batch.
+  // Sets the sums of distinct and of requested rows to those of this rank's batch.
   void set_row_counts(Stream& stream, int64_t unique, int64_t requested);
 
   // Sums everything over the ranks.
@@ -46,17 +64,28 @@ class StepState {
   Tensor dense_control() const { return control_.rows(0, 1).reshape({control_.size(1)}); }
   Tensor table_control() const { return control_.rows(1, 1).reshape({control_.size(1)}); }
 
-  Values read(Stream& stream) const;
+  PendingValues begin_read(Stream& stream);
 
-  // Steps that were applied: what schedules and bias corrections count.
+  // Steps that were applied: what schedules and bias corrections count. Waits for the stream.
   int64_t applied_updates(Stream& stream) const;
   void set_applied_updates(Stream& stream, int64_t count) const;
 
  private:
+  // Where a step's values arrive on the host, and where its row counts come from.
+  struct HostCopy {
+    int64_t number = 0;  // of the begin() that it belongs to
+    Buffer memory;
+    Tensor row_counts, sums, control, loads;
+    Event arrived;
+  };
+  HostCopy make_host_copy(Device device) const;
+
   ClipConfig clip_;
   Buffer buffer_;
+  Tensor seen_by_host_;  // sums, control and loads as they lie, one after the other
   Tensor sums_, control_, loads_, lr_ratios_;
-  std::array<double, 2> row_counts_{};
+  int64_t num_begun_ = 0;
+  std::array<HostCopy, 2> host_copies_;  // of this step and of the one before
 };
 
 }  // namespace engram

@@ -1,13 +1,13 @@
 #include "trainer/train_loop.h"
 
-#include <sys/resource.h>
-
 #include <chrono>
 #include <cmath>
 #include <iostream>
 
+#include "kernels/core/device_info.h"
 #include "model/accounting.h"
 #include "trainer/checkpoint.h"
+#include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
 #include "trainer/evaluate.h"
@@ -19,19 +19,13 @@
 namespace engram {
 namespace {
 
-int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
-
 // One run of `engram train` on one rank: the replica, its data, and what is told to the user (rank 0 alone).
 class TrainRun {
  public:
   TrainRun(Communicator& world, const RunConfig& config)
       : tokenizer_(load_tokenizer(config)),
         train_(open_store(config.data.train, tokenizer_.tokenizer)),
-        replica_(config, world, tokenizer_.map(), DType::kFloat32),
+        replica_(config, world, tokenizer_.map(), model_dtype(config)),
         loader_(train_, {.seq_len = config.data.seq_len,
                          .history = replica_.history(),
                          .seed = static_cast<uint64_t>(config.run.seed)}),
@@ -42,12 +36,21 @@ class TrainRun {
   void run() {
     resume();
     if (is_first()) start_log();
+    told_at_ = seconds();
     while (replica_.step < config().train.steps) {
-      const StepReport report = step();
+      if (!prepared_) prepare_next();
+      PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt));
       const bool last = replica_.step == config().train.steps;
-      if (validation_loader_ && (last || falls_on(config().train.eval_every))) validate();
-      if (last || falls_on(config().checkpoint.every)) save();
-      if (report.skipped && is_first()) log_->event(report.step, "skip", {{"norm", report.norm}});
+      const bool validates = validation_loader_ && (last || falls_on(config().train.eval_every));
+      const bool saves = last || falls_on(config().checkpoint.every), pauses = validates || saves;
+      // While a step runs on the card, the step before is told and the next one prepared.
+      tell_running();
+      running_ = issued;
+      if (pauses || issued.is_ready()) tell_running();
+      if (!pauses) prepare_next();
+      if (validates) validate();
+      if (saves) save();
+      if (pauses) told_at_ = seconds();
     }
     if (is_first()) finish();
   }
@@ -90,17 +93,23 @@ class TrainRun {
                  {"ranks", int64_t{replica_.world.size()}}});
   }
 
-  StepReport step() {
+  void prepare_next() {
     const double begin = seconds();
     const Batch batch = next_batch(replica_, loader_);
-    const double seconds_data = seconds() - begin;
-    const StepReport report = train_step(replica_, batch);
-    if (is_first()) tell(report, seconds_data);
-    return report;
+    seconds_data_ = seconds() - begin;
+    prepared_ = prepare(replica_, batch);
   }
 
-  void tell(const StepReport& report, double seconds_data) {
-    const double step_seconds = report.seconds + seconds_data;
+  void tell_running() {
+    if (!running_) return;
+    const StepReport report = std::exchange(running_, std::nullopt)->wait();
+    const double now = seconds(), step_seconds = now - std::exchange(told_at_, now);
+    if (!is_first()) return;
+    tell(report, step_seconds);
+    if (report.skipped) log_->event(report.step, "skip", {{"norm", report.norm}});
+  }
+
+  void tell(const StepReport& report, double step_seconds) {
     const int64_t step_tokens = config().train.global_batch * config().data.seq_len;
     StepMetrics metrics;
     metrics.step = report.step;
@@ -110,8 +119,8 @@ class TrainRun {
     metrics.lr = report.lr;
     metrics.tok_s = static_cast<double>(step_tokens) / step_seconds;
     metrics.flops = metrics.tok_s * flops_per_token_;
-    metrics.data_wait = seconds_data / step_seconds;
-    metrics.mem = peak_resident_bytes();
+    metrics.data_wait = seconds_data_ / step_seconds;
+    metrics.mem = memory_in_use(replica_.stream);
     if (config().model.moe.num_experts > 0) {
       metrics.experts_max_over_mean = report.experts_max_over_mean;
       metrics.experts_dead = report.experts_dead;
@@ -159,6 +168,10 @@ class TrainRun {
   RunIdentity identity_;
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
+  std::optional<PreparedStep> prepared_;
+  std::optional<PendingReport> running_;
+  double seconds_data_ = 0;  // of loading the last batch
+  double told_at_ = 0;       // when the last step was told, or the pause after it ended
   double flops_per_token_ = training_flops_per_token(replica_.config.model, replica_.config.data.seq_len);
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };

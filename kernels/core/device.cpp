@@ -73,6 +73,14 @@ Stream make_stream(Device device, [[maybe_unused]] int index, [[maybe_unused]] S
 void ReleaseCudaResources::operator()(CudaResources* resources) const { delete resources; }
 #endif
 
+bool built_with_cuda() {
+#if ENGRAM_WITH_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 int num_cuda_devices() {
 #if ENGRAM_WITH_CUDA
   int count = 0;

@@ -5,6 +5,8 @@
 
 namespace engram {
 
+bool built_with_cuda();
+
 // Number of CUDA devices that this process sees; 0 in a build without CUDA.
 int num_cuda_devices();
 

@@ -75,7 +75,7 @@ class GlobalStateBuilder {
   void add(Replica& r) {
     const std::scoped_lock lock(mutex_);
     std::vector<OptimizerArray> dense = r.dense_optimizer.state();
-    dense.push_back({"value", r.reducer.own_part(r.store.values())});
+    dense.push_back({"value", r.own_weights()});
     for (const ParameterSlice& slice : r.ownership.slices(r.world.rank())) {
       const Parameter& parameter = r.store.parameters()[static_cast<size_t>(slice.parameter)];
       for (const OptimizerArray& array : dense) {

@@ -77,7 +77,8 @@ TEST(SampleToken, NeverTakesWhatIsImpossible) {
 // Logits of every position of a batch of one sample, by one forward pass.
 std::vector<std::vector<float>> forward_logits(Replica& r, const Batch& batch) {
   Arena::Scope scope(r.arena);
-  const StepBatch uploaded = upload(r.stream, r.arena, batch, r.config.model.engram.boundary);
+  BatchMemory memory;
+  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram.boundary);
   MicroBatch micro_batch = uploaded.micro_batch(0, 1);
   if (r.memory) {
     r.memory->begin_fetch(r.stream, uploaded, 1);

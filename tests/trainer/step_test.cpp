@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "tests/trainer/tiny_run.h"
 #include "trainer/evaluate.h"
@@ -60,6 +61,26 @@ TEST(TrainStep, ARerunGivesTheSameBits) {
     EXPECT_EQ(first.losses, second.losses);
     EXPECT_EQ(first.bits, second.bits);
   }
+}
+
+TEST(TrainStep, PreparingAheadAndReadingLateChangesNoBit) {
+  run_ranks(2, [](Communicator& world) {
+    TinyReplica at_once(tiny_run(), world, DType::kFloat32), ahead(tiny_run(), world, DType::kFloat32);
+    Replica& r = ahead.replica;
+    std::vector<double> want, got;
+    for (int i = 0; i < 6; ++i) want.push_back(test::made_up_step(at_once.replica).loss);
+    std::optional<PendingReport> running;
+    PreparedStep prepared = prepare(r, test::made_up_batch_of(r));
+    for (int i = 0; i < 6; ++i) {
+      PendingReport issued = train_step(r, prepared);
+      prepared = prepare(r, test::made_up_batch_of(r));  // of the last step: never taken
+      if (running) got.push_back(running->wait().loss);
+      running = issued;
+    }
+    got.push_back(running->wait().loss);
+    EXPECT_EQ(got, want);
+    EXPECT_EQ(bits_of(r), bits_of(at_once.replica));
+  });
 }
 
 TEST(TrainStep, EveryTableOptimizerLearnsTheSameOnAnyNumberOfRanks) {

@@ -62,10 +62,13 @@ inline Batch made_up_batch(const RunConfig& config, int64_t first, int64_t count
   return batch;
 }
 
-inline StepReport made_up_step(Replica& r) {
+// This rank's part of the next step's global batch.
+inline Batch made_up_batch_of(const Replica& r) {
   const int64_t first = r.step * r.config.train.global_batch + r.world.rank() * r.local_sequences();
-  return train_step(r, made_up_batch(r.config, first, r.local_sequences(), r.history()));
+  return made_up_batch(r.config, first, r.local_sequences(), r.history());
 }
+
+inline StepReport made_up_step(Replica& r) { return train_step(r, prepare(r, made_up_batch_of(r))).wait(); }
 
 // A replica on one rank of `world`, with the identity vocabulary.
 struct TinyReplica {
@@ -79,7 +82,7 @@ struct TinyReplica {
 
 // Every bit that training changes on this rank, one array after the other.
 inline std::vector<Tensor> state_of(Replica& r) {
-  std::vector<Tensor> all{r.store.values()};
+  std::vector<Tensor> all{r.store.values(), r.own_weights()};
   for (const OptimizerArray& array : r.dense_optimizer.state()) all.push_back(array.value);
   for (const StateArray& state : r.store.states()) all.push_back(state.value);
   if (r.memory) {
@@ -92,9 +95,11 @@ inline std::vector<Tensor> state_of(Replica& r) {
 inline std::vector<std::byte> bits_of(Replica& r) {
   std::vector<std::byte> bits;
   for (const Tensor& tensor : state_of(r)) {
-    const auto* data = static_cast<const std::byte*>(tensor.data);
-    bits.insert(bits.end(), data, data + tensor.num_bytes());
+    const auto begin = static_cast<int64_t>(bits.size());
+    bits.resize(static_cast<size_t>(begin + tensor.num_bytes()));
+    copy(r.stream, tensor, Tensor(bits.data() + begin, DType::kUInt8, {tensor.num_bytes()}));
   }
+  synchronize(r.stream);
   return bits;
 }
 

@@ -1,0 +1,50 @@
+#include "trainer/step_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace engram {
+namespace {
+
+// Adds how evenly the tokens went to the experts: [num_mixtures, num_experts], over all ranks.
+void add_loads(std::span<const int64_t> loads, int64_t num_experts, StepReport& report) {
+  if (loads.empty()) return;
+  for (auto begin = loads.begin(); begin != loads.end(); begin += num_experts) {
+    const auto total = static_cast<double>(std::accumulate(begin, begin + num_experts, int64_t{0}));
+    const auto largest = static_cast<double>(*std::max_element(begin, begin + num_experts));
+    report.experts_max_over_mean =
+        std::max(report.experts_max_over_mean, largest * static_cast<double>(num_experts) / total);
+  }
+  report.experts_dead =
+      static_cast<double>(std::count(loads.begin(), loads.end(), 0)) / static_cast<double>(loads.size());
+}
+
+// Gates of a global batch: one per token, Engram layer and stream.
+double num_gates(const RunConfig& config) {
+  return static_cast<double>(config.train.global_batch * config.data.seq_len * config.model.connections.streams) *
+         static_cast<double>(config.model.engram.layers.size());
+}
+
+void add_values(const RunConfig& config, const StepState::Values& values, StepReport& report) {
+  report.loss = values.loss / static_cast<double>(config.train.global_batch * config.data.seq_len);
+  report.norm = std::sqrt(values.dense_squares + values.table_squares);
+  report.skipped = !values.applied;
+  if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;
+  if (values.requested_rows > 0) report.unique_rows = values.unique_rows / values.requested_rows;
+  if (config.model.engram.enabled()) report.mean_gate = values.gates / num_gates(config);
+  add_loads(values.loads, config.model.moe.num_experts, report);
+}
+
+}  // namespace
+
+StepReport PendingReport::wait() {
+  const bool was_running = !values_.is_ready();
+  add_values(*config_, values_.wait(), report_);
+  const Clock::time_point now = Clock::now();
+  if (was_running) report_.seconds = std::chrono::duration<double>(now - std::max(*seen_, issued_)).count();
+  *seen_ = now;
+  return report_;
+}
+
+}  // namespace engram
