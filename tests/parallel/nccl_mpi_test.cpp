@@ -178,7 +178,7 @@ TEST(NcclTest, ACollectiveWithoutItsPeerEndsInAnErrorThatNamesIt) {
   test::for_each_world({2}, [](Communicator& world) {
     std::string message;
     try {
-      const auto cards = make_nccl_communicator(world, {.card = world.rank(), .timeout_seconds = 2});
+      const auto cards = make_nccl_communicator(world, {.card = world.rank(), .timeout_seconds = 10});
       Card card(world.rank());
       const Tensor data = card.poisoned(DType::kFloat32, {4});
       cards->broadcast(card.stream, data, 0).wait();
