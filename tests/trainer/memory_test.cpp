@@ -1,0 +1,66 @@
+#include "kernels/row_gather.h"
+#include "parallel/self_communicator.h"
+#include "tests/trainer/tiny_run.h"
+
+// What a batch reads from memory, prepared in good time or not.
+namespace engram {
+namespace {
+
+StepBatch batch_of(Replica& r, int64_t first) {
+  return upload(r.stream, r.arena, test::made_up_batch(r.config, first, 2, r.history()),
+                r.config.model.engram.boundary);
+}
+
+// The rows that the micro-batches of the fetch at hand read, one after the other.
+std::vector<float> values_read(Replica& r) {
+  Arena::Scope scope(r.arena);
+  std::vector<float> values;
+  for (int64_t i = 0; i < 2; ++i) {
+    const MemoryRows memory = r.memory->micro_batch(i);
+    const Tensor& rows = memory.fetched->wait(r.stream);
+    for (const Tensor& index : memory.index) {
+      const Tensor read = r.arena.take("read", rows.dtype, {index.size(0), rows.size(1)});
+      row_gather(r.stream, rows, index, read);
+      for (const float value : host_span<float>(read)) values.push_back(value);
+    }
+  }
+  return values;
+}
+
+std::vector<float> values_of(Replica& r, const StepBatch& batch) {
+  r.memory->begin_fetch(r.stream, batch, 1);
+  return values_read(r);
+}
+
+TEST(MemoryTest, APreparedBatchWaitsForItsTurn) {
+  for (const int num_ranks : {1, 2}) {
+    run_ranks(num_ranks, [](Communicator& world) {
+      test::TinyReplica tiny(test::tiny_run(), world, DType::kFloat32);
+      Replica& r = tiny.replica;
+      const int64_t begin = 10 * world.rank();
+      const StepBatch first = batch_of(r, begin), second = batch_of(r, begin + 2), third = batch_of(r, begin + 4);
+      const auto want_first = values_of(r, first), want_second = values_of(r, second);
+      const auto want_third = values_of(r, third);
+      ASSERT_NE(want_first, want_second);
+
+      r.memory->prepare(r.stream, first, 1);
+      r.memory->begin_fetch(r.stream);
+      r.memory->prepare(r.stream, second, 1);  // while the first is still to be read
+      EXPECT_EQ(values_read(r), want_first);
+      EXPECT_EQ(values_of(r, third), want_third);  // an evaluation comes between
+      r.memory->begin_fetch(r.stream);
+      EXPECT_EQ(values_read(r), want_second);
+    });
+  }
+}
+
+TEST(MemoryTest, RowsThatNobodyPreparedAreNotFetched) {
+  SelfCommunicator world;
+  test::TinyReplica tiny(test::tiny_run(), world, DType::kFloat32);
+  Replica& r = tiny.replica;
+  const std::string message = test::error_of([&] { r.memory->begin_fetch(r.stream); });
+  EXPECT_NE(message.find("a fetch of rows that were not prepared"), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace engram
