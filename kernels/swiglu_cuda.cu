@@ -6,18 +6,8 @@
 namespace engram {
 namespace {
 
-// Places that a lane reads before it computes: of one row, or, where rows are narrow, the same place of as many rows.
-constexpr int kAhead = 2;
-
-// A lane's i-th place, which lies outside the matrix where it is past its end.
-struct Place {
-  int64_t row, column;
-};
-template <int N, bool kNarrow>
-__device__ Place place(int i, int64_t begin) {
-  if (kNarrow) return {warp_row() * kAhead + i, begin};
-  return {warp_row(), begin + i * kWarpSize * N};
-}
+// A warp has kRows rows side by side, of which each lane reads kAhead places before it computes; two rows where they
+// are narrow, so that enough is on its way.
 
 template <class T, class Args>
 __device__ Accumulator<T> weight_of(const Args& a, int64_t row) {
@@ -32,25 +22,32 @@ __device__ Values<T, N> gated(const Values<T, N>& gate, const Values<T, N>& up, 
   return y;
 }
 
-template <class T, int N, bool kNarrow>
+template <class T, int N, int kRows, int kAhead>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(SwigluForward<T> a) {
-  const int64_t num_rows = a.y.size(0), width = a.y.size(1);
-  for (int64_t begin = int64_t{threadIdx.x} * N; begin < width; begin += kAhead * kWarpSize * N) {
+  const int64_t first = warp_row() * kRows;
+  if (first >= a.y.size(0)) return;
+  const int width = static_cast<int>(a.y.size(1)),
+            num_rows = static_cast<int>(min(a.y.size(0) - first, int64_t{kRows}));
+  const T* gate_up = a.gate_up.row(first);
+  T* y = a.y.row(first);
+  Accumulator<T> weights[kRows];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) weights[r] = r < num_rows ? weight_of<T>(a, first + r) : Accumulator<T>(0);
+  for (int begin = static_cast<int>(threadIdx.x) * N; begin < num_rows * width; begin += kAhead * kWarpSize * N) {
     Raw<T, N> gates[kAhead], ups[kAhead];
-    Accumulator<T> weights[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const auto [row, c] = place<N, kNarrow>(i, begin);
-      if (row >= num_rows || c >= width) continue;
-      gates[i] = load_raw<T, N>(a.gate_up.row(row) + c);
-      ups[i] = load_raw<T, N>(a.gate_up.row(row) + width + c);
-      weights[i] = weight_of<T>(a, row);
+      const int at = begin + i * kWarpSize * N, r = kRows == 2 && at >= width;
+      if (at >= num_rows * width) continue;
+      gates[i] = load_raw<T, N>(gate_up + at + r * width);
+      ups[i] = load_raw<T, N>(gate_up + at + r * width + width);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const auto [row, c] = place<N, kNarrow>(i, begin);
-      if (row >= num_rows || c >= width) continue;
-      store<T, N>(a.y.row(row) + c, gated<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), weights[i]));
+      const int at = begin + i * kWarpSize * N;
+      if (at >= num_rows * width) continue;
+      const Accumulator<T> weight = kRows == 2 && at >= width ? weights[kRows - 1] : weights[0];
+      store<T, N>(y + at, gated<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), weight));
     }
   }
 }
@@ -78,48 +75,56 @@ __device__ Gradients<T, N> differentiate(const Values<T, N>& gate, const Values<
 }
 
 // dgate_up may be gate_up: each thread reads both halves of its columns before it writes them.
-template <class T, int N, bool kNarrow>
+template <class T, int N, int kRows, int kAhead>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(SwigluBackward<T> a) {
-  const int64_t num_rows = a.dy.size(0), width = a.dy.size(1);
-  Accumulator<T> dweights[kAhead] = {};
-  for (int64_t begin = int64_t{threadIdx.x} * N; begin < width; begin += kAhead * kWarpSize * N) {
+  const int64_t first = warp_row() * kRows;
+  if (first >= a.dy.size(0)) return;
+  const int width = static_cast<int>(a.dy.size(1)),
+            num_rows = static_cast<int>(min(a.dy.size(0) - first, int64_t{kRows}));
+  const T *gate_up = a.gate_up.row(first), *dy = a.dy.row(first);
+  T* dgate_up = a.dgate_up.row(first);
+  Accumulator<T> weights[kRows], dweights[kRows] = {};
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) weights[r] = r < num_rows ? weight_of<T>(a, first + r) : Accumulator<T>(0);
+  for (int begin = static_cast<int>(threadIdx.x) * N; begin < num_rows * width; begin += kAhead * kWarpSize * N) {
     Raw<T, N> gates[kAhead], ups[kAhead], dys[kAhead];
-    Accumulator<T> weights[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const auto [row, c] = place<N, kNarrow>(i, begin);
-      if (row >= num_rows || c >= width) continue;
-      gates[i] = load_raw<T, N>(a.gate_up.row(row) + c);
-      ups[i] = load_raw<T, N>(a.gate_up.row(row) + width + c);
-      dys[i] = load_raw<T, N>(a.dy.row(row) + c);
-      weights[i] = weight_of<T>(a, row);
+      const int at = begin + i * kWarpSize * N, r = kRows == 2 && at >= width;
+      if (at >= num_rows * width) continue;
+      gates[i] = load_raw<T, N>(gate_up + at + r * width);
+      ups[i] = load_raw<T, N>(gate_up + at + r * width + width);
+      dys[i] = load_raw<T, N>(dy + at);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const auto [row, c] = place<N, kNarrow>(i, begin);
-      if (row >= num_rows || c >= width) continue;
-      const auto d =
-          differentiate<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), unpack<T, N>(dys[i]), weights[i]);
-      store<T, N>(a.dgate_up.row(row) + c, d.gate);
-      store<T, N>(a.dgate_up.row(row) + width + c, d.up);
-      dweights[kNarrow ? i : 0] += d.weight;
+      const int at = begin + i * kWarpSize * N, r = kRows == 2 && at >= width;
+      if (at >= num_rows * width) continue;
+      const auto d = differentiate<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), unpack<T, N>(dys[i]),
+                                         r == 0 ? weights[0] : weights[kRows - 1]);
+      store<T, N>(dgate_up + at + r * width, d.gate);
+      store<T, N>(dgate_up + at + r * width + width, d.up);
+      dweights[0] += r == 0 ? d.weight : Accumulator<T>(0);
+      if (kRows == 2) dweights[kRows - 1] += r == 0 ? Accumulator<T>(0) : d.weight;
     }
   }
   if (a.dweight.data == nullptr) return;
 #pragma unroll
-  for (int i = 0; i < (kNarrow ? kAhead : 1); ++i) {
-    const int64_t row = place<N, kNarrow>(i, 0).row;
-    const Accumulator<T> dweight = warp_sum(dweights[i]);
-    if (threadIdx.x == 0 && row < num_rows) a.dweight.data[a.choice(row)] = dweight;
+  for (int r = 0; r < kRows; ++r) {
+    const Accumulator<T> dweight = warp_sum(dweights[r]);
+    if (threadIdx.x == 0 && r < num_rows) a.dweight.data[a.choice(first + r)] = dweight;
   }
 }
 
-// Calls fn.operator()<N, kNarrow>(number of warps) for rows of `width`.
+// Calls fn.operator()<N, kRows, kAhead>(number of warps) for rows of `width`.
 template <class T, class Fn>
 void with_form(bool chunks, int64_t num_rows, int64_t width, Fn&& fn) {
+  ENGRAM_CHECK(width < int64_t{1} << 28, "swiglu: rows of ", width, " elements; wanted fewer than 2^28");
   with_access<T>(chunks, [&]<int N>() {
-    if (width > kWarpSize * N) return fn.template operator()<N, false>(num_rows);
-    fn.template operator()<N, true>((num_rows + kAhead - 1) / kAhead);
+    const int64_t places = 2 * width, step = kWarpSize * N;
+    if (places <= 2 * step) return fn.template operator()<N, 2, 2>((num_rows + 1) / 2);
+    if (places <= 3 * step) return fn.template operator()<N, 2, 3>((num_rows + 1) / 2);
+    fn.template operator()<N, 1, 2>(num_rows);
   });
 }
 
@@ -128,8 +133,8 @@ void with_form(bool chunks, int64_t num_rows, int64_t width, Fn&& fn) {
 template <class T>
 void run(CudaQueue& queue, const SwigluForward<T>& a) {
   const bool chunks = in_chunks(a.y.size(1) * static_cast<int64_t>(sizeof(T)), a.gate_up.data, a.y.data);
-  with_form<T>(chunks, a.y.size(0), a.y.size(1), [&]<int N, bool kNarrow>(int64_t num_warps) {
-    launch_rows(queue, forward_kernel<T, N, kNarrow>, num_warps, a);
+  with_form<T>(chunks, a.y.size(0), a.y.size(1), [&]<int N, int kRows, int kAhead>(int64_t num_warps) {
+    launch_rows(queue, forward_kernel<T, N, kRows, kAhead>, num_warps, a);
   });
 }
 
@@ -137,8 +142,8 @@ template <class T>
 void run(CudaQueue& queue, const SwigluBackward<T>& a) {
   const bool chunks =
       in_chunks(a.dy.size(1) * static_cast<int64_t>(sizeof(T)), a.gate_up.data, a.dy.data, a.dgate_up.data);
-  with_form<T>(chunks, a.dy.size(0), a.dy.size(1), [&]<int N, bool kNarrow>(int64_t num_warps) {
-    launch_rows(queue, backward_kernel<T, N, kNarrow>, num_warps, a);
+  with_form<T>(chunks, a.dy.size(0), a.dy.size(1), [&]<int N, int kRows, int kAhead>(int64_t num_warps) {
+    launch_rows(queue, backward_kernel<T, N, kRows, kAhead>, num_warps, a);
   });
 }
 
