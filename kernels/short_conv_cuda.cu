@@ -1,8 +1,8 @@
 #include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/math.cuh"
+#include "kernels/cuda/resources.cuh"
 #include "kernels/cuda/rows.cuh"
-#include "kernels/cuda/stream_memory.cuh"
-#include "kernels/short_conv_impl.h"
+#include "kernels/cuda/short_conv_walk.cuh"
 
 namespace engram {
 namespace {
@@ -132,30 +132,34 @@ __global__ void __launch_bounds__(kWarpSize* kColumnLanes)
   if (writes) a.dgain.data[channel] += dgain;
 }
 
-// Fills `memory` where there are segments; returns what the kernels take as `first`.
+// Where there are segments, finds what the kernels take as `first`, in scratch memory behind `used`.
 template <class Args>
-const int64_t* find_first(CudaQueue& queue, const Args& a, const StreamMemory<int64_t>& memory) {
-  if (memory.data() == nullptr) return nullptr;
+const int64_t* find_first(CudaQueue& queue, const Args& a, int64_t& used) {
+  const int64_t count = a.starts.data == nullptr ? 0 : a.starts.numel();
+  if (count == 0) return nullptr;
+  int64_t* first = scratch<int64_t>(queue, count, used);
   const int64_t reach = (a.weight.size(1) - 1) * a.dilation;
-  first_kernel<<<blocks_for(a.starts.numel(), kThreads), kThreads, 0, queue.handle>>>(a.starts, reach, memory.data());
+  first_kernel<<<blocks_for(count, kThreads), kThreads, 0, queue.handle>>>(a.starts, reach, first);
   ENGRAM_CUDA_CHECK(cudaGetLastError());
-  return memory.data();
+  return first;
 }
 
 }  // namespace
 
 template <class T>
 void run(CudaQueue& queue, const ShortConvForward<T>& a) {
-  const StreamMemory<int64_t> memory(queue, a.starts.data == nullptr ? 0 : a.starts.numel());
-  const int64_t* first = find_first(queue, a, memory);
+  int64_t used = 0;
+  const int64_t* first = find_first(queue, a, used);
+  if (run_walk(queue, a, first)) return;
   launch_rows(queue, inv_rms_kernel<T>, a.inv_rms.numel(), a);
   launch_rows(queue, forward_kernel<T>, a.v.size(0) * a.v.size(1), a, first);
 }
 
 template <class T>
 void run(CudaQueue& queue, const ShortConvBackward<T>& a) {
-  const StreamMemory<int64_t> memory(queue, a.starts.data == nullptr ? 0 : a.starts.numel());
-  const int64_t* first = find_first(queue, a, memory);
+  int64_t used = 0;
+  const int64_t* first = find_first(queue, a, used);
+  if (run_walk(queue, a, first, used)) return;
   launch_columns(queue, dparameters_kernel<T>, a.v.size(2), a, first);
   launch_rows(queue, dv_kernel<T>, a.inv_rms.numel(), a, first);
 }

@@ -78,6 +78,8 @@ TEST_F(ShortConvGpuTest, MatchesTheDoubleFormAndItself) {
       compare(dtype, {3, 41, 4, 37, 4, with_starts});
       compare(dtype, {2, 70, 1, 131, 1, with_starts});
       compare(dtype, {1, 130, 2, 64, 3, with_starts});
+      for (const int64_t seq : {1, 2, 3, 10, 11, 12, 13, 300}) compare(dtype, {2, seq, 1, 200, 4, with_starts});
+      compare(dtype, {5, 61, 1, 1032, 4, with_starts});
     }
   }
 }
