@@ -2,8 +2,9 @@
 # Installs what is missing to build and run the program, on Debian 12, Ubuntu 24.04 and their like. Where CUDA is found,
 # fetches the headers of CUTLASS and cuDNN's frontend as well.
 #
-#   scripts/install_dependencies.sh [--tests] [--dry-run]
+#   scripts/install_dependencies.sh [--tests] [--figures] [--dry-run]
 #     --tests     also what the tests need
+#     --figures   also what draws the figures of sweep reports
 #     --dry-run   only say what is missing
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,9 +36,11 @@ for argument in "$@"; do
   case $argument in
     --tests) needed="$needed
 $needed_by_tests" ;;
+    --figures) needed="$needed
+python3-matplotlib|figures of sweep reports" ;;
     --dry-run) dry_run=1 ;;
     --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    *) fail "unknown option $argument; known: --tests, --dry-run, --help" ;;
+    *) fail "unknown option $argument; known: --tests, --figures, --dry-run, --help" ;;
   esac
 done
 

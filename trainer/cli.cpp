@@ -26,6 +26,7 @@ struct Parsed {
   SweepRunCommand sweep_run;
   SweepAddCommand sweep_add;
   SweepStatusCommand sweep_status;
+  SweepReportCommand sweep_report;
   ConfigPrintCommand config_print;
   ConfigExplainCommand config_explain;
   Command command;
@@ -219,7 +220,8 @@ void add_sweep_run(CLI::App& group, Parsed& parsed) {
 
 void add_sweep(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram sweep plan configs/sweeps/laptop.yaml";
-  CLI::App* group = add_group(app, {"sweep", "Many runs that share a budget: plan, run, add, status.", example});
+  CLI::App* group =
+      add_group(app, {"sweep", "Many runs that share a budget: plan, run, add, status, report.", example});
   CLI::App* plan = add_verb(*group, parsed, parsed.sweep_plan,
                             {"plan", "What the trials of a sweep would be, with every count.", example});
   add_config(plan, parsed.sweep_plan);
@@ -231,6 +233,14 @@ void add_sweep(CLI::App& app, Parsed& parsed) {
   CLI::App* status =
       add_verb(*group, parsed, parsed.sweep_status,
                {"status", "States of the trials, and the time left.", "engram sweep status runs/laptop"});
+  CLI::App* report = add_verb(*group, parsed, parsed.sweep_report,
+                              {"report", "Fits, intervals, tables and figures of one or more sweeps.",
+                               "engram sweep report runs/sweep_first runs/sweep_second"});
+  report->add_option("directories", parsed.sweep_report.directories, "directories of sweeps")
+      ->required()
+      ->type_name("DIR");
+  report->add_option("--output", parsed.sweep_report.output, "where to write; default: report/ in the first")
+      ->type_name("DIR");
   status->add_option("directory", parsed.sweep_status.directory, "directory of the sweep")
       ->required()
       ->type_name("DIR");

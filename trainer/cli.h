@@ -99,6 +99,11 @@ struct SweepStatusCommand {
   std::string directory;
 };
 
+struct SweepReportCommand {
+  std::vector<std::string> directories;
+  std::string output;  // empty = "report" in the first directory
+};
+
 struct ConfigPrintCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -113,9 +118,10 @@ struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
-                             BenchStepCommand, BenchOpsCommand, BenchDumpCommand, SweepPlanCommand, SweepRunCommand,
-                             SweepAddCommand, SweepStatusCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+using Command =
+    std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand, BenchStepCommand,
+                 BenchOpsCommand, BenchDumpCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,
+                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

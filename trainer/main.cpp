@@ -52,6 +52,9 @@ void run(Communicator& world, const Command& command) {
                  [&](const SweepStatusCommand& c) {
                    if (first) run_sweep_status(c);
                  },
+                 [&](const SweepReportCommand& c) {
+                   if (first) run_sweep_report(c);
+                 },
                  [&](const ConfigPrintCommand& c) {
                    if (first) run_config_print(c);
                  },

@@ -10,6 +10,7 @@
 #include "data/file_lock.h"
 #include "trainer/config.h"
 #include "trainer/sweep_launch.h"
+#include "trainer/sweep_report.h"
 #include "trainer/sweep_run.h"
 #include "trainer/sweep_status.h"
 
@@ -102,5 +103,10 @@ void run_sweep_add(const SweepAddCommand& command) {
 }
 
 void run_sweep_status(const SweepStatusCommand& command) { std::cout << status_text(command.directory); }
+
+void run_sweep_report(const SweepReportCommand& command) {
+  const std::string first = command.directories.at(0);
+  std::cout << write_report(command.directories, command.output.empty() ? first + "/report" : command.output);
+}
 
 }  // namespace engram

@@ -9,5 +9,6 @@ void run_sweep_plan(const SweepPlanCommand& command);
 void run_sweep(const SweepRunCommand& command);
 void run_sweep_add(const SweepAddCommand& command);
 void run_sweep_status(const SweepStatusCommand& command);
+void run_sweep_report(const SweepReportCommand& command);
 
 }  // namespace engram

@@ -1,4 +1,5 @@
 """A small sweep for the end-to-end tests: its file, its journal, what its trials left behind."""
+import csv
 import json
 import pathlib
 
@@ -74,6 +75,13 @@ class Sweep:
     def steps(self, number):
         lines = (self.trial(number) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line)["step"] for line in lines]
+
+    def results(self):
+        """Columns of results.csv that no clock decides, trial by trial."""
+        with open(self.directory / "report" / "results.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        left_out = ("seconds", "tok_s", "starts", "sweep")
+        return [{name: row[name] for name in row if name not in left_out} for row in rows]
 
     def losses(self, number):
         """Every step's loss, as text: equal bits give equal text."""

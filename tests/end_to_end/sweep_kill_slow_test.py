@@ -82,6 +82,8 @@ class Kills(unittest.TestCase):
 
     def compare(self, small, undisturbed):
         self.assertEqual(small.count("done"), sweep.NUM_TRIALS)
+        program.run_well(["sweep", "report", small.directory])
+        self.assertEqual(small.results(), undisturbed.results())
         for number, record in small.states().items():
             self.assertEqual(small.steps(number), list(range(1, sweep.NUM_STEPS + 1)))
             self.assertEqual(small.losses(number), undisturbed.losses(number), f"trial {number}")
@@ -91,6 +93,7 @@ class Kills(unittest.TestCase):
         """Sweeps, one after the other, until the kills are spent; each must end as the undisturbed one."""
         undisturbed = sweep.Sweep(corpus, f"undisturbed_{ranks}", ranks)
         program.run_well(undisturbed.command("run", "--jobs", "2"))
+        program.run_well(["sweep", "report", undisturbed.directory])
         chance, total, end = random.Random(7 + ranks), {"manager": 0, "trial": 0}, time.monotonic() + SECONDS
         while sum(total.values()) < NUM_KILLS // 2 and time.monotonic() < end:
             small = sweep.Sweep(corpus, f"killed_{ranks}", ranks)

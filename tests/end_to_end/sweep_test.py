@@ -1,4 +1,6 @@
 """Sweeps on the command line: plan, run, add, status, refusals, and one trial or its manager killed."""
+import html.parser
+import json
 import os
 import signal
 import time
@@ -12,6 +14,34 @@ def setUpModule():
     global corpus
     corpus = program.Corpus()
     unittest.addModuleCleanup(corpus.remove)
+
+
+class References(html.parser.HTMLParser):
+    """What a page takes from elsewhere, and tags that are not closed."""
+
+    VOID = {"meta", "br", "hr", "img", "link"}
+
+    def __init__(self):
+        super().__init__()
+        self.outside, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("link", "script", "iframe"):
+            self.outside.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "data") and not value.startswith("#"):
+                self.outside.append(value)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop() != tag:
+            pass
 
 
 class OneSweep(unittest.TestCase):
@@ -33,6 +63,23 @@ class OneSweep(unittest.TestCase):
         self.refuse_changes(small)
         output = program.run_well(small.command("run", "--retry", "--set", "sweep.ratios=[0.5, 0.8, 1]"))
         self.assertIn("6 done", output)
+        self.check_report(small)
+
+    def check_report(self, small):
+        program.run_well(["sweep", "report", small.directory])
+        rows = small.results()
+        self.assertEqual([int(row["trial"]) for row in rows], list(range(sweep.NUM_TRIALS)))
+        self.assertEqual({row["state"] for row in rows}, {"done"})
+        analysis = json.loads((small.directory / "report" / "analysis.json").read_text(encoding="utf-8"))
+        (budget,) = analysis["budgets"]
+        self.assertEqual([point["x"] for point in budget["curve"]], [0.5, 0.8, 1])
+        self.assertTrue(all(len(point["loss"]["values"]) == 2 for point in budget["curve"]))
+        page = small.directory / "report" / "report.html"
+        self.assertLess(page.stat().st_size, 2_000_000)
+        parser = References()
+        parser.feed(page.read_text(encoding="utf-8"))
+        self.assertEqual(parser.outside, [])
+        self.assertEqual(parser.open, [])
 
     def refuse_changes(self, small):
         code, output = program.run(small.command("run", "--set", "optimizer.dense.lr=0.5"))

@@ -1,0 +1,127 @@
+#include "trainer/sweep_report.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "data/hdf5_file.h"
+#include "tests/data/temporary_directory.h"
+#include "tests/trainer/sweep_testing.h"
+
+namespace engram {
+namespace {
+
+using test::read_file;
+using test::write_file;
+
+// A sweep whose trials are done, with files as training leaves them: loss falls by 1 per quarter from 4 above the end.
+class Report : public ::testing::Test {
+ protected:
+  Report() {
+    const SweepPlan plan = make_plan(
+        test::small_sweep({"run.dir=" + directory_.path(),
+                           "sweep.controls=[no_conv, \"model.engram.heads=1; model.engram.orders=[2, 3]\"]"}));
+    SweepJournal::begin(sweep(), plan);
+    SweepJournal journal(sweep());
+    for (TrialEntry entry : journal.trials()) {
+      entry.state = TrialState::kDone;
+      const double ratio = entry.facts.ratio;
+      const double loss = 3 + (ratio - 0.6) * (ratio - 0.6) + 0.001 * static_cast<double>(entry.number % 3);
+      const double rate = ratio == 1 ? 200 : 100;  // tokens per second: the pure MoE is twice as fast
+      entry.outcome = {.loss = loss,
+                       .train_loss = loss,
+                       .seconds = static_cast<double>(entry.facts.tokens) / rate,
+                       .tok_s = rate,
+                       .skipped_steps = 0};
+      write_trial(entry, loss, rate);
+      journal.record(entry);
+    }
+  }
+  void write_trial(const TrialEntry& entry, double loss, double rate) const {
+    const std::string directory = trial_directory(sweep(), entry.number);
+    std::filesystem::create_directories(directory);
+    std::string metrics, events;
+    for (int64_t step = 1; step <= entry.facts.steps; ++step) {
+      metrics += nlohmann::json{{"step", step}, {"loss", loss}, {"tok_s", rate}, {"skipped", 0}}.dump() + "\n";
+      if (step % (entry.facts.steps / 4) != 0) continue;
+      const double left = 4 - 4.0 * static_cast<double>(step) / static_cast<double>(entry.facts.steps);
+      events += nlohmann::json{{"step", step}, {"event", "eval"}, {"loss", loss + left}}.dump() + "\n";
+    }
+    write_file(directory + "/metrics.jsonl", metrics);
+    write_file(directory + "/events.jsonl", events);
+  }
+  std::string sweep() const { return directory_ / "small"; }
+
+  test::TemporaryDirectory directory_;
+};
+
+TEST_F(Report, GroupsTrialsByPoint) {
+  const SweepReport report = collect_report({sweep()});
+  ASSERT_EQ(report.budgets.size(), 1u);
+  const ReportedBudget& budget = report.budgets[0];
+  ASSERT_EQ(budget.curve.size(), 4u);
+  EXPECT_EQ(budget.controls.size(), 2u);
+  EXPECT_EQ(budget.num_missing, 0);
+  for (const ReportedPoint& point : budget.curve) EXPECT_EQ(point.loss.seeds, (std::vector<int64_t>{3, 4}));
+  ASSERT_NE(pure_point(budget), nullptr);
+  EXPECT_EQ(pure_point(budget)->loss.x, 1);
+  // At half of its time a trial is at half of its tokens: 2 above its end.
+  EXPECT_NEAR(budget.curve[1].equal_time.mean(), budget.curve[1].loss.mean() + 2, 1e-9);
+  EXPECT_NEAR(budget.curve[3].equal_time.mean(), budget.curve[3].loss.mean(), 1e-9);
+  // The last quarter falls by 1; the pure MoE's final loss lies 0.15 above, about a sixth of that quarter before the
+  // end.
+  const double lead = budget.curve[3].loss.mean() - budget.curve[1].loss.mean();
+  EXPECT_NEAR(budget.curve[1].token_share.mean(), 1 - lead / 4, 1e-3);
+}
+
+TEST_F(Report, WritesEveryTrialToBothTables) {
+  const SweepReport report = collect_report({sweep()});
+  const std::string csv = results_csv(report);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 12);
+  EXPECT_TRUE(csv.starts_with("trial,ratio,achieved,"));
+  EXPECT_NE(csv.find("\"model.engram.heads=1; model.engram.orders=[2, 3]\""), std::string::npos);
+  const std::string path = directory_ / "results.h5";
+  write_results_hdf5(report, path);
+  const Hdf5Reader reader(path);
+  std::vector<double> losses(12);
+  reader.read_dataset("loss", std::span<double>(losses));
+  for (size_t i = 0; i < 12; ++i) EXPECT_EQ(losses[i], report.trials[i].entry.outcome.loss);
+  EXPECT_EQ(nlohmann::json::parse(reader.string_attribute("", "control")).at(4), "no_conv");
+}
+
+TEST_F(Report, AnalysesAndShowsTheCurve) {
+  const auto analysis = nlohmann::json::parse(analysis_json(collect_report({sweep()})));
+  const auto& budget = analysis.at("budgets").at(0);
+  EXPECT_NEAR(budget.at("all").at("minimum"), 0.6, 0.01);
+  EXPECT_TRUE(budget.at("shape").at("is_u"));
+  EXPECT_EQ(budget.at("shape").at("best"), 0.5);
+  const std::string page = report_html(collect_report({sweep()}), {"<svg></svg>"});
+  EXPECT_NE(page.find("<b>confirmed</b>"), std::string::npos);
+  EXPECT_NE(page.find("published, 6e20 FLOPs, without ratio 1"), std::string::npos);
+  EXPECT_NE(page.find("<figure><svg></svg></figure>"), std::string::npos);
+}
+
+TEST_F(Report, CountsWhatIsMissing) {
+  SweepJournal journal(sweep());
+  TrialEntry entry = journal.trial(3);
+  entry.state = TrialState::kFailed;
+  entry.reason = "<b>out of memory</b> & more";
+  journal.record(entry);
+  const SweepReport report = collect_report({sweep()});
+  EXPECT_EQ(report.budgets[0].num_missing, 1);
+  EXPECT_EQ(report.budgets[0].curve[3].loss.losses.size(), 1u);
+  const std::string page = report_html(report, {});
+  EXPECT_NE(page.find("&lt;b&gt;out of memory&lt;/b&gt; &amp; more"), std::string::npos);
+  EXPECT_NE(page.find("1 trials are not done"), std::string::npos);
+}
+
+TEST(ReportFiles, WantATrialThatIsDone) {
+  test::TemporaryDirectory directory;
+  EXPECT_THROW(write_report({directory.path()}, directory / "report"), Error);
+  SweepJournal::begin(directory / "small", make_plan(test::small_sweep()));
+  EXPECT_THROW(write_report({directory / "small"}, directory / "report"), Error);
+  EXPECT_FALSE(std::filesystem::exists(directory / "report"));
+}
+
+}  // namespace
+}  // namespace engram

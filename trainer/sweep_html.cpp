@@ -1,0 +1,192 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "trainer/progress.h"
+#include "trainer/sweep_published.h"
+#include "trainer/sweep_report.h"
+
+namespace engram {
+namespace {
+
+constexpr const char* kHead = R"(<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Sweep report</title><style>
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; font-size: 13px; margin: .6rem 0; display: block; overflow-x: auto; }
+th, td { padding: .2rem .55rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
+.verdict { background: #eef3f8; padding: .5rem .8rem; border-left: 4px solid #4878a8; }
+</style></head><body>
+)";
+
+std::string escaped(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    if (c == '&')
+      safe += "&amp;";
+    else if (c == '<')
+      safe += "&lt;";
+    else if (c == '>')
+      safe += "&gt;";
+    else
+      safe += c;
+  }
+  return safe;
+}
+
+std::string row(const char* tag, const std::vector<std::string>& cells) {
+  std::string text = "<tr>";
+  for (const std::string& cell : cells) text += fmt::format("<{0}>{1}</{0}>", tag, escaped(cell));
+  return text + "</tr>\n";
+}
+
+std::string number(double value, int digits = 4) {
+  return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : "-";
+}
+std::string mean_text(const CurveArm& arm, int digits = 4) {
+  return arm.losses.empty() ? "-" : number(arm.mean(), digits);
+}
+std::string interval_text(const std::optional<Interval>& interval, int digits = 4) {
+  return interval ? fmt::format("{} to {}", number(interval->low, digits), number(interval->high, digits)) : "-";
+}
+std::string difference_text(const Difference& difference) {
+  return fmt::format("{:+.4f} ({})", difference.mean, interval_text(difference.interval));
+}
+
+std::vector<std::string> point_cells(const ReportedPoint& point, const ReportedPoint* pure) {
+  const TrialFacts& f = point.facts;
+  const Difference to_pure = pure == nullptr ? Difference{} : paired_difference(point.loss, pure->loss);
+  return {point_label(f),
+          number(f.achieved),
+          fmt::format("{}", f.experts),
+          scaled_text(static_cast<double>(f.table_parameters)),
+          scaled_text(static_cast<double>(f.total_parameters)),
+          scaled_text(static_cast<double>(f.active_parameters)),
+          fmt::format("{}", point.loss.losses.size()),
+          mean_text(point.loss),
+          number(point.loss.deviation()),
+          pure == nullptr ? "-" : fmt::format("{:+.4f}", to_pure.mean),
+          pure == nullptr ? "-" : interval_text(to_pure.interval),
+          scaled_text(point.tok_s.mean()),
+          mean_text(point.equal_time),
+          mean_text(point.token_share, 3)};
+}
+
+std::string points_table(const ReportedBudget& budget) {
+  std::string text = "<table>\n";
+  text += row("th", {"point", "achieved", "experts", "tables", "total", "active", "seeds", "loss", "deviation",
+                     "to pure MoE", "95 % over seeds", "tok/s", "loss at its time", "tokens to its loss"});
+  const ReportedPoint* pure = pure_point(budget);
+  for (const auto* points : {&budget.curve, &budget.controls}) {
+    for (const ReportedPoint& point : *points) text += row("td", point_cells(point, pure));
+  }
+  return text + "</table>\n";
+}
+
+std::vector<std::string> fit_cells(const std::string& name, const CurveFit& fit) {
+  return {name,
+          fit.fit.a > 0 ? number(fit.fit.minimum(), 3) : "none",
+          fit.fit.a > 0 ? number(fit.fit.at(fit.fit.minimum())) : "-",
+          interval_text(fit.minimum_by_seeds, 3),
+          interval_text(fit.minimum_by_residuals, 3),
+          interval_text(fit.minimum_by_cases, 3),
+          fmt::format("{:+.4f}", fit.fit.a),
+          interval_text(fit.curvature_by_seeds),
+          fmt::format("{:.1f} %", 100 * fit.convex_share),
+          number(fit.fit.rms)};
+}
+
+std::string verdict(const ShapeTest& shape, const std::vector<CurveArm>& arms) {
+  std::string text = "<p class=\"verdict\">";
+  if (!shape.can_tell) {
+    text +=
+        "Whether the curve is U-shaped cannot be told: the test needs two seeds or more at the ends and the best "
+        "point, "
+        "and three points besides ratio 1.";
+  } else {
+    text += fmt::format("U shape {}. ", shape.is_u() ? "<b>confirmed</b>" : "<b>not confirmed</b>");
+    text += fmt::format(
+        "The left end is {}worse than the best point beyond the noise of the seeds, the right end is {}, and "
+        "the curvature without ratio 1 is {}positive.",
+        shape.left_holds ? "" : "not ", shape.right_holds ? "worse" : "not",
+        shape.curvature_holds ? "" : "not surely ");
+  }
+  return text + fmt::format(" Best measured point: {:.4g}; left end minus it {}, right end minus it {}.</p>\n",
+                            arms[shape.best].x, difference_text(shape.left), difference_text(shape.right));
+}
+
+std::string curve_section(const ReportedBudget& budget) {
+  const std::vector<CurveArm> arms = arms_of(budget);
+  if (arms.size() < 3) return "<p>Fewer than three points are done: no fit.</p>\n";
+  const CurveAnalysis analysis = analyse_curve(arms);
+  std::string text = verdict(analysis.shape, arms) + "<table>\n";
+  text += row("th", {"quadratic fit", "minimum", "loss there", "95 % over seeds", "95 % by residuals", "95 % by cases",
+                     "curvature", "95 % over seeds", "convex", "rms"});
+  text += row("td", fit_cells("all points", analysis.all));
+  if (analysis.without_pure) text += row("td", fit_cells("without ratio 1", *analysis.without_pure));
+  for (const auto& [name, points] :
+       {std::pair<const char*, std::span<const DataPoint>>{"published, 6e20 FLOPs", kPublished6e20},
+        {"published, 2e20 FLOPs", kPublished2e20}}) {
+    std::vector<CurveArm> published;
+    for (const DataPoint& point : points) published.push_back({.x = point.x, .seeds = {0}, .losses = {point.y}});
+    text += row("td", fit_cells(name, fit_curve(published)));
+    text += row("td", fit_cells(std::string(name) + ", without ratio 1", fit_curve(std::span(published).first(9))));
+  }
+  return text + "</table>\n";
+}
+
+std::string memory_section(const ReportedBudget& budget) {
+  const std::vector<CurveArm> arms = arms_of(budget);
+  if (arms.size() < 2) return "<p>Fewer than two sizes are done: no fit.</p>\n";
+  const LogLinearFit fit = fit_log_linear(arms);
+  return fmt::format(
+      "<p class=\"verdict\">Loss = {:.5f} {:+.5f} log10(table parameters), rms {:.4f}; the slope's interval over "
+      "seeds is {}. Twice the table changes the loss by {:+.4f}. Published: -0.02840 per decade, -0.0085 per "
+      "doubling, and the pure MoE's loss at {:.2f} of its tokens.</p>\n",
+      fit.line.intercept, fit.line.slope, fit.line.rms, interval_text(fit.slope_by_seeds, 5),
+      fit.line.slope * std::log10(2), kPublishedTokenShare);
+}
+
+std::string trials_table(const SweepReport& report) {
+  std::string text = "<details><summary>All trials</summary>\n<table>\n";
+  text += row("th", {"trial", "sweep", "state", "point", "budget", "seed", "loss", "train loss", "seconds", "starts",
+                     "reason"});
+  for (const ReportedTrial& trial : report.trials) {
+    const TrialEntry& entry = trial.entry;
+    text +=
+        row("td", {fmt::format("{}", entry.number), trial.sweep, std::string(enum_name(entry.state)),
+                   point_label(entry.facts), fmt::format("{:g}", entry.facts.budget),
+                   fmt::format("{}", entry.facts.seed), number(entry.outcome.loss), number(entry.outcome.train_loss),
+                   number(entry.outcome.seconds, 1), fmt::format("{}", entry.starts), entry.reason});
+  }
+  return text + "</table></details>\n";
+}
+
+constexpr const char* kNotes = R"(<h2>How to read it</h2>
+<p>Losses are nats per token on held-out text. Totals and active parameters are without embedding and head. Differences
+are paired by seed; intervals are of 95 %, by resampling the seeds within each point, and for comparison the residuals
+of the fit and the points themselves. With few seeds such intervals are too narrow. "U shape confirmed" means: both ends
+are worse than the best interior point with intervals above 0, and the curvature of the fit without ratio 1 is positive
+with its interval. "Loss at its time" is read from a trial's validations at the moment when the pure MoE of the same
+seed had finished, "tokens to its loss" is the share of the pure MoE's tokens after which its final loss was reached;
+both underrate a trial whose learning rate was still high at that moment. Published points are one run each.</p>
+)";
+
+}  // namespace
+
+std::string report_html(const SweepReport& report, const std::vector<std::string>& figures) {
+  std::string text = std::string(kHead) + "<h1>Sweep report</h1>\n";
+  for (const ReportedBudget& budget : report.budgets) {
+    text += fmt::format("<h2>{}, {}, budget {:g}</h2>\n", escaped(budget.sweep), budget.kind, budget.budget);
+    if (budget.num_missing > 0) text += fmt::format("<p>{} trials are not done.</p>\n", budget.num_missing);
+    text += budget.kind == enum_name(SweepKind::kMemory) ? memory_section(budget) : curve_section(budget);
+    text += points_table(budget);
+  }
+  for (const std::string& figure : figures) text += "<figure>" + figure + "</figure>\n";
+  if (figures.empty()) text += "<p>No figures: scripts/plot_sweep.py draws them where matplotlib is installed.</p>\n";
+  return text + trials_table(report) + kNotes + "</body></html>\n";
+}
+
+}  // namespace engram

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/sweep_fit.h"
+#include "trainer/sweep_results.h"
+
+namespace engram {
+
+// A trial of one of the reported sweeps.
+struct ReportedTrial {
+  std::string sweep;  // name of its directory
+  TrialEntry entry;
+  std::vector<CurvePoint> validations;
+};
+
+// Trials that differ in the seed alone.
+struct ReportedPoint {
+  TrialFacts facts;  // of its first trial
+  CurveArm loss;     // of the done ones, by seed
+  CurveArm seconds, tok_s;
+  CurveArm equal_time;   // loss at the time when the pure MoE of the same seed had finished
+  CurveArm token_share;  // share of the pure MoE's tokens until its final loss was reached; of seeds that reached it
+};
+
+// The points of one sweep at one budget. A curve of kind memory has x = table parameters, others x = ratio.
+struct ReportedBudget {
+  std::string sweep, kind;
+  double budget = kNotMeasured;
+  std::vector<ReportedPoint> curve;     // ascending by x; those with a finished trial
+  std::vector<ReportedPoint> controls;  // points apart from it
+  int64_t num_missing = 0;              // trials that are not done
+};
+
+struct SweepReport {
+  std::vector<ReportedTrial> trials;
+  std::vector<ReportedBudget> budgets;
+};
+
+// Reads journals and the trials' own files. Throws Error where a directory has no journal.
+SweepReport collect_report(const std::vector<std::string>& directories);
+
+// The point of the curve without tables, null where there is none.
+const ReportedPoint* pure_point(const ReportedBudget& budget);
+// The arms of the curve, for the fits.
+std::vector<CurveArm> arms_of(const ReportedBudget& budget);
+
+// results.csv (numbers first), results.h5 (a dataset per number, texts as JSON in attributes).
+std::string results_csv(const SweepReport& report);
+void write_results_hdf5(const SweepReport& report, const std::string& path);
+
+// analysis.json: points, fits, intervals, tests; what the figures are drawn from.
+std::string analysis_json(const SweepReport& report);
+
+// One page that needs no other file; `figures` are SVG texts.
+std::string report_html(const SweepReport& report, const std::vector<std::string>& figures);
+
+// Writes all of it to `output`: draws the figures with scripts/plot_sweep.py where Python and matplotlib are there.
+// Returns what to tell the user.
+std::string write_report(const std::vector<std::string>& directories, const std::string& output);
+
+}  // namespace engram
