@@ -7,7 +7,9 @@
 #include <fstream>
 #include <iterator>
 
+#include "kernels/core/device.h"
 #include "tests/trainer/config_testing.h"
+#include "trainer/compute.h"
 
 namespace engram {
 namespace {
@@ -193,6 +195,16 @@ TEST(Config, WorldRules) {
             "model.engram.rows_per_head: 16 rows in a layer's table are fewer than the 32 ranks that share it");
 }
 
+TEST(Config, PrecisionAndDevice) {
+  EXPECT_EQ(model_dtype(small_config()), DType::kFloat32);
+  EXPECT_EQ(model_dtype(small_config({"device=cuda"})), DType::kBFloat16);
+  EXPECT_EQ(model_dtype(small_config({"device=cuda", "train.precision=float32"})), DType::kFloat32);
+  const std::string narrow = refused_set({"train.precision=bfloat16"});
+  EXPECT_NE(narrow.find("bfloat16 on cpu; wanted float32 or auto"), std::string::npos) << narrow;
+  const std::string cuda = refusal([] { check_computable(small_config({"device=cuda"})); });
+  EXPECT_EQ(cuda.find("was built without CUDA; wanted cpu") == std::string::npos, built_with_cuda()) << cuda;
+}
+
 TEST(Config, TrainingRefusesWhatOnlyAccountingKnows) {
   const std::vector<std::string> data{"data.train=a.h5", "data.tokenizer=t.json"};
   const auto refused = [&](std::vector<std::string> changes) {
@@ -204,7 +216,6 @@ TEST(Config, TrainingRefusesWhatOnlyAccountingKnows) {
             std::string::npos);
   EXPECT_NE(refused({"model.connections={kind: mhc, streams: 4}"}).find("model.connections.kind: mhc"),
             std::string::npos);
-  EXPECT_NE(refused({"device=cuda"}).find("device: cuda"), std::string::npos);
   EXPECT_NE(refusal([] { check_trainable(small_config()); }).find("data.train: is empty"), std::string::npos);
 }
 

@@ -28,6 +28,7 @@ struct StepGpuTest : test::TrainGpuTest {
   // descent moved by their gradients.
   void expect_gradients(RunConfig config, DType dtype, double loss_bound, double bound) {
     config.optimizer.table.kind = TableOptimizerKind::kSgd;
+    config.optimizer.table.lr_mult = 1e4;  // so that a row moves by more than its rounding
     config.optimizer.clip.norm = 0;
     LoneReplica cuda(on_cuda(config), dtype), cpu(config, DType::kFloat64);
     fix_routing(*cuda, dtype);
