@@ -6,9 +6,8 @@
 namespace engram {
 namespace {
 
-StepBatch batch_of(Replica& r, int64_t first) {
-  return upload(r.stream, r.arena, test::made_up_batch(r.config, first, 2, r.history()),
-                r.config.model.engram.boundary);
+StepBatch batch_of(Replica& r, BatchMemory& memory, int64_t first) {
+  return memory.upload(r.stream, test::made_up_batch(r.config, first, 2, r.history()), r.config.model.engram.boundary);
 }
 
 // The rows that the micro-batches of the fetch at hand read, one after the other.
@@ -38,7 +37,9 @@ TEST(MemoryTest, APreparedBatchWaitsForItsTurn) {
       test::TinyReplica tiny(test::tiny_run(), world, DType::kFloat32);
       Replica& r = tiny.replica;
       const int64_t begin = 10 * world.rank();
-      const StepBatch first = batch_of(r, begin), second = batch_of(r, begin + 2), third = batch_of(r, begin + 4);
+      BatchMemory memory[3];
+      const StepBatch first = batch_of(r, memory[0], begin), second = batch_of(r, memory[1], begin + 2),
+                      third = batch_of(r, memory[2], begin + 4);
       const auto want_first = values_of(r, first), want_second = values_of(r, second);
       const auto want_third = values_of(r, third);
       ASSERT_NE(want_first, want_second);
