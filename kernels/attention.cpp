@@ -59,9 +59,18 @@ void attention_backward(Stream& stream, const HeadSlice& q, const HeadSlice& k, 
                                     .dout = heads_view<const T>(dout),
                                     .dq = heads_view<T>(dq),
                                     .dk = heads_view<T>(dk),
-                                    .dv = heads_view<T>(dv),
-                                    .deterministic = true});
+                                    .dv = heads_view<T>(dv)});
   });
+}
+
+int64_t attention_workspace_bytes(DType dtype, std::array<int64_t, 4> query_shape) {
+  const auto [batch, seq, heads, dim] = query_shape;
+  if (dtype != DType::kBFloat16 || batch * seq * heads == 0) return 0;
+  constexpr int64_t kTile = 128, kKernels = int64_t{16} << 20;
+  const int64_t padded = (seq + kTile - 1) / kTile * kTile, score_bytes = heads * padded * padded * size_of(dtype);
+  const int64_t of_keys = 2 * heads * padded * dim * size_of(dtype),
+                of_rows = 2 * heads * padded * size_of(DType::kFloat32);
+  return attention_sequences_per_call(batch, score_bytes) * (score_bytes + of_keys + of_rows) + kKernels;
 }
 
 }  // namespace engram

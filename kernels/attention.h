@@ -32,4 +32,9 @@ void attention_backward(Stream& stream, const HeadSlice& q, const HeadSlice& k, 
                         const Tensor& lse, const Tensor& dout, const HeadSlice& dq, const HeadSlice& dk,
                         const HeadSlice& dv);
 
+// Device memory that the two ops keep beside their arguments from their first call on, in all but exotic cases at most
+// this: in bfloat16 on CUDA the gradients of the scores of some sequences, of their keys and values for each query
+// head, and kernels. query_shape [batch, seq, heads, dim]. 0 for other dtypes.
+int64_t attention_workspace_bytes(DType dtype, std::array<int64_t, 4> query_shape);
+
 }  // namespace engram

@@ -26,9 +26,6 @@ using TensorPointer = std::shared_ptr<fe::graph::Tensor_attributes>;
 constexpr size_t kOldestVersion = 91100, kAnyLength = 91501;
 constexpr int64_t kKeyTile = 128;
 
-// The scores' gradients of as many sequences as fit here are kept at once; at least those of one.
-constexpr int64_t kMostScoreBytes = int64_t{1} << 30;
-
 enum Uid : int64_t { kQ = 1, kK, kV, kOut, kLse, kDout, kDq, kDk, kDv };
 
 // What a graph depends on: sizes, and the strides of every array of heads in the order of Uid.
@@ -147,9 +144,9 @@ Plan& forward_plan(Cudnn& cudnn, const AttentionForward<bfloat16>& a, int64_t ba
   return plan;
 }
 
-Plan& backward_plan(Cudnn& cudnn, const AttentionBackward<bfloat16>& a, int64_t batch) {
+Plan& backward_plan(Cudnn& cudnn, const AttentionBackward<bfloat16>& a, int64_t batch, bool deterministic) {
   const auto [place, is_new] = cudnn.plans.try_emplace(key_of(
-      a, batch, {a.q.stride, a.k.stride, a.v.stride, a.dq.stride, a.dk.stride, a.dv.stride, a.deterministic ? 1 : 2}));
+      a, batch, {a.q.stride, a.k.stride, a.v.stride, a.dq.stride, a.dk.stride, a.dv.stride, deterministic ? 1 : 2}));
   Plan& plan = place->second;
   if (!is_new) return plan;
   plan.graph = new_graph();
@@ -157,7 +154,7 @@ Plan& backward_plan(Cudnn& cudnn, const AttentionBackward<bfloat16>& a, int64_t 
   const auto [dq, dk, dv] = plan.graph.sdpa_backward(
       input(kQ, a.q), input(kK, a.k), input(kV, a.v), input(kOut, a.out), input(kDout, a.dout), input(kLse, a.lse),
       causal<fe::graph::SDPA_backward_attributes>("attention_backward", a.q.size(3))
-          .set_deterministic_algorithm(a.deterministic));
+          .set_deterministic_algorithm(deterministic));
   set_output(dq, tensor_of(kDq, a.dq, batch));
   set_output(dk, tensor_of(kDk, a.dk, batch));
   set_output(dv, tensor_of(kDv, a.dv, batch));
@@ -181,13 +178,10 @@ void execute(Cudnn& cudnn, Plan& plan, std::unordered_map<int64_t, void*> memory
   ENGRAM_CHECK(status.is_good(), "attention: cuDNN: ", status.get_message());
 }
 
-// Sequences per call of backward, all calls but the last alike.
-int64_t sequences_per_call(const AttentionBackward<bfloat16>& a) {
-  const int64_t batch = a.q.size(0), seq = (a.q.size(1) + 127) / 128 * 128;
-  if (!a.deterministic) return batch;
-  const int64_t bytes_of_one = a.q.size(2) * seq * seq * 2;
-  const int64_t most = std::max<int64_t>(1, kMostScoreBytes / bytes_of_one), calls = (batch + most - 1) / most;
-  return (batch + calls - 1) / calls;
+// Sums in a fixed order need the gradients of all scores; otherwise all sequences are done at once.
+int64_t sequences_per_call(const AttentionBackward<bfloat16>& a, bool deterministic) {
+  const int64_t batch = a.q.size(0), seq = (a.q.size(1) + kKeyTile - 1) / kKeyTile * kKeyTile;
+  return deterministic ? attention_sequences_per_call(batch, a.q.size(2) * seq * seq * 2) : batch;
 }
 
 }  // namespace
@@ -206,12 +200,13 @@ bool backward_by_cudnn(CudaQueue& queue, const AttentionBackward<bfloat16>& a) {
   if (a.q.numel() == 0 || !may_use(queue, a.q.size(1))) return false;
   if (!fit(a.q, a.k, a.v, a.out, a.dout, a.dq, a.dk, a.dv)) return false;
   Cudnn& cudnn = cudnn_of(queue);
-  const int64_t batch = a.q.size(0), per_call = sequences_per_call(a);
+  const bool deterministic = queue.resources->deterministic;
+  const int64_t batch = a.q.size(0), per_call = sequences_per_call(a, deterministic);
   const bool ends_short = batch % per_call != 0;
-  if (!backward_plan(cudnn, a, per_call).works) return false;
-  if (ends_short && !backward_plan(cudnn, a, batch % per_call).works) return false;
+  if (!backward_plan(cudnn, a, per_call, deterministic).works) return false;
+  if (ends_short && !backward_plan(cudnn, a, batch % per_call, deterministic).works) return false;
   for (int64_t begin = 0; begin < batch; begin += per_call) {
-    execute(cudnn, backward_plan(cudnn, a, std::min(per_call, batch - begin)),
+    execute(cudnn, backward_plan(cudnn, a, std::min(per_call, batch - begin), deterministic),
             {{kQ, at(a.q, begin)},
              {kK, at(a.k, begin)},
              {kV, at(a.v, begin)},

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/core/stream.h"
 #include "kernels/heads.h"
 
@@ -25,8 +27,14 @@ struct AttentionBackward {
   Heads<T> dq;
   Heads<T> dk;
   Heads<T> dv;
-  bool deterministic = true;
 };
+
+// Sequences whose backward pass cuDNN does at once: as many as keep the gradients of their scores, of `score_bytes` for
+// one, within a GiB, at least one, and all calls but the last alike.
+inline int64_t attention_sequences_per_call(int64_t batch, int64_t score_bytes) {
+  const int64_t most = std::max<int64_t>(1, (int64_t{1} << 30) / score_bytes), calls = (batch + most - 1) / most;
+  return (batch + calls - 1) / calls;
+}
 
 template <class T>
 void run(CpuQueue&, const AttentionForward<T>&);

@@ -65,6 +65,7 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
       dense_optimizer(stream, config.optimizer.dense, dtype, ownership.part_size()),
       state(stream, config),
       arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
+  set_deterministic(stream, config.train.deterministic);
   store.allocate(stream, ownership);
   const auto seed = static_cast<uint64_t>(config.run.seed);
   store.initialize(stream, seed);

@@ -105,6 +105,7 @@ struct TrainConfig {
   Precision precision = Precision::kAuto;
   int64_t logits_chunk = 1024;
   bool recompute = false;
+  bool deterministic = true;
   int64_t eval_every = 0;
   int64_t eval_samples = 64;
 };
@@ -209,6 +210,7 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
   field("precision", c.precision, "what is computed in; auto = bfloat16 on cuda, float32 on cpu");
   field("logits_chunk", c.logits_chunk, Range{1, 1e9}, "tokens whose logits are held at once");
   field("recompute", c.recompute, "compute each block again in backward instead of keeping its activations");
+  field("deterministic", c.deterministic, "the same bits on every run; false lets attention on CUDA add in any order");
   field("eval_every", c.eval_every, Range{0, 1e12}, "steps between validations; 0 = only at the end");
   field("eval_samples", c.eval_samples, Range{1, 1e9}, "sequences of a validation, over all ranks");
 }

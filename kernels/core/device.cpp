@@ -97,6 +97,13 @@ void use_library_kernels(Stream& stream, bool use) {
   (void)stream, (void)use;
 }
 
+void set_deterministic(Stream& stream, bool deterministic) {
+#if ENGRAM_WITH_CUDA
+  if (auto* queue = std::get_if<CudaQueue>(&stream)) queue->resources->deterministic = deterministic;
+#endif
+  (void)stream, (void)deterministic;
+}
+
 void synchronize(Stream& stream) {
 #if ENGRAM_WITH_CUDA
   if (auto* queue = std::get_if<CudaQueue>(&stream)) ENGRAM_CUDA_CHECK(cudaStreamSynchronize(queue->handle));

@@ -20,6 +20,11 @@ Stream make_stream(Device device, int index = 0, StreamPriority priority = Strea
 // for tests of the stand-ins and to find out which of the two is at fault. Changes nothing on the CPU.
 void use_library_kernels(Stream& stream, bool use);
 
+// Whether sums have a fixed order, as they have at first, so that equal inputs give equal bits. Off, attention's
+// backward pass by cuDNN adds its query gradients in the order in which they are ready, which is faster. Changes
+// nothing on the CPU.
+void set_deterministic(Stream& stream, bool deterministic);
+
 // Waits until all work queued on the stream is done, and throws Error if any of it failed.
 void synchronize(Stream& stream);
 

@@ -50,6 +50,7 @@ struct CudaResources {
   int compute_capability = 0;  // its major number: 9 is Hopper
   int num_multiprocessors = 0;
   bool use_library_kernels = true;  // see kernels/core/device.h
+  bool deterministic = true;        // the same
   // Scratch memory of the op at hand, and of no other: work on a stream runs in order.
   Buffer workspace;
   // Chosen algorithms by everything that the choice depends on; filled by matmul.

@@ -93,6 +93,12 @@ TEST_F(AttentionGpuTest, MatchesTheDoubleForm) {
   }
 }
 
+TEST_F(AttentionGpuTest, SumsInAnyOrderMatchTheDoubleForm) {
+  set_deterministic(stream, false);
+  compare(DType::kBFloat16, {.batch = 2, .seq = 256, .heads = 12, .kv_heads = 4, .dim = 64});
+  compare(DType::kBFloat16, {.batch = 1, .seq = 301, .heads = 4, .kv_heads = 4, .dim = 128});
+}
+
 // The heads of models that are trained; sequences of more than one tile, and of a part of one.
 TEST_F(AttentionGpuTest, MatchesTheDoubleFormAtTheSizesOfModels) {
   for (const int64_t seq : {256, 389}) {

@@ -201,6 +201,19 @@ TEST_F(AttentionTest, SlicesOfOnePackedTensorGiveTheSameBits) {
   EXPECT_TRUE(test::same_bits(moved.dv, g.dv));
 }
 
+TEST_F(AttentionTest, WorkspaceIsOfAGiBOrOneSequence) {
+  constexpr int64_t kGiB = int64_t{1} << 30;
+  EXPECT_EQ(attention_workspace_bytes(DType::kFloat32, {32, 2048, 12, 64}), 0);
+  EXPECT_EQ(attention_workspace_bytes(DType::kBFloat16, {0, 2048, 12, 64}), 0);
+  const int64_t several = attention_workspace_bytes(DType::kBFloat16, {32, 2048, 12, 64});
+  EXPECT_GT(several, 8 * 12 * 2048 * 2048 * 2);  // 32 sequences in four calls
+  EXPECT_LT(several, kGiB);
+  const int64_t one = attention_workspace_bytes(DType::kBFloat16, {4, 8192, 16, 128});
+  EXPECT_GT(one, 2 * kGiB);
+  EXPECT_LT(one, 2 * kGiB + (int64_t{128} << 20));
+  EXPECT_GT(attention_workspace_bytes(DType::kBFloat16, {1, 130, 1, 64}), 256 * 256 * 2);
+}
+
 TEST_F(AttentionTest, RefusesTensorsThatDoNotFit) {
   const Inputs x = make_inputs<float>(kGrouped);
   const Outputs y = forward(x);
