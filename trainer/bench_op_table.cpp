@@ -9,6 +9,7 @@
 #include "kernels/global_norm.h"
 #include "kernels/matmul.h"
 #include "kernels/rms_norm.h"
+#include "kernels/rope.h"
 #include "kernels/router.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
@@ -90,34 +91,68 @@ void add_dense_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
                  }});
 }
 
+// Queries, keys and values of a packed tensor, as one projection gives them.
+std::array<HeadSlice, 3> slices(const Tensor& packed, const AttentionConfig& a) {
+  return {HeadSlice(packed, 0, a.num_heads), HeadSlice(packed, a.num_heads, a.num_kv_heads),
+          HeadSlice(packed, a.num_heads + a.num_kv_heads, a.num_kv_heads)};
+}
+
+std::array<int64_t, 4> heads_shape(const OpInputs& b, int64_t count) {
+  return {b.config.train.micro_batch, b.config.data.seq_len, count, b.config.model.attention.head_dim};
+}
+Tensor heads_in(OpInputs& b, int64_t count) {
+  const auto s = heads_shape(b, count);
+  return b.in({s[0], s[1], s[2], s[3]});
+}
+Tensor heads_out(OpInputs& b, int64_t count) {
+  const auto s = heads_shape(b, count);
+  return b.out({s[0], s[1], s[2], s[3]});
+}
+
+void add_rope_ops(std::vector<BenchOp>& ops, const AttentionConfig& a) {
+  const int64_t num_turned = a.num_heads + a.num_kv_heads;
+  const auto norm = [=](OpInputs& b) -> QkNorm {
+    if (!a.qk_norm) return {};
+    return {
+        .query_gain = b.in({a.head_dim}), .key_gain = b.in({a.head_dim}), .num_query_heads = a.num_heads, .eps = 1e-6};
+  };
+  ops.push_back({"rope_forward", [=](OpInputs& b) -> Call {
+                   const Tensor x = heads_in(b, num_turned), y = heads_out(b, num_turned);
+                   const Tensor table = b.in_wide({b.config.data.seq_len, a.head_dim / 2, 2});
+                   return [=, &b, qk_norm = norm(b)] { rope_forward(b.stream, x, qk_norm, table, y); };
+                 }});
+  ops.push_back({"rope_backward", [=](OpInputs& b) -> Call {
+                   const Tensor x = a.qk_norm ? heads_in(b, num_turned) : Tensor{};
+                   const Tensor dy = heads_in(b, num_turned), dx = heads_out(b, num_turned);
+                   const Tensor table = b.in_wide({b.config.data.seq_len, a.head_dim / 2, 2});
+                   const Tensor dquery = a.qk_norm ? b.both_wide({a.head_dim}) : Tensor{};
+                   const Tensor dkey = a.qk_norm ? b.both_wide({a.head_dim}) : Tensor{};
+                   return
+                       [=, &b, qk_norm = norm(b)] { rope_backward(b.stream, x, qk_norm, table, dy, dx, dquery, dkey); };
+                 }});
+}
+
 void add_attention_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
   const AttentionConfig a = m.attention;
-  const auto heads = [](OpInputs& b, int64_t count) -> std::array<int64_t, 4> {
-    return {b.config.train.micro_batch, b.config.data.seq_len, count, b.config.model.attention.head_dim};
-  };
-  const auto take = [=](OpInputs& b, int64_t count, bool write) {
-    const auto s = heads(b, count);
-    return write ? b.out({s[0], s[1], s[2], s[3]}) : b.in({s[0], s[1], s[2], s[3]});
-  };
+  const int64_t packed_heads = a.num_heads + 2 * a.num_kv_heads;
   const auto flops = [=](const OpInputs& b) {
     return 2.0 * static_cast<double>(b.tokens() * b.config.data.seq_len * a.num_heads * a.head_dim);
   };
+  add_rope_ops(ops, a);
   ops.push_back({"attention_forward", [=](OpInputs& b) -> Call {
-                   const Tensor q = take(b, a.num_heads, false), k = take(b, a.num_kv_heads, false);
-                   const Tensor v = take(b, a.num_kv_heads, false), out = take(b, a.num_heads, true);
-                   const Tensor lse = b.out_wide({q.size(0), q.size(2), q.size(1)});
+                   const auto x = slices(heads_in(b, packed_heads), a);
+                   const Tensor out = heads_out(b, a.num_heads);
+                   const Tensor lse = b.out_wide({out.size(0), out.size(2), out.size(1)});
                    b.flops = flops(b);
-                   return [=, &b] { attention_forward(b.stream, q, k, v, out, lse); };
+                   return [=, &b] { attention_forward(b.stream, x[0], x[1], x[2], out, lse); };
                  }});
   ops.push_back({"attention_backward", [=](OpInputs& b) -> Call {
-                   const Tensor q = take(b, a.num_heads, false), k = take(b, a.num_kv_heads, false);
-                   const Tensor v = take(b, a.num_kv_heads, false), dout = take(b, a.num_heads, false);
-                   const Tensor out = take(b, a.num_heads, false), dq = take(b, a.num_heads, true);
-                   const Tensor dk = take(b, a.num_kv_heads, true), dv = take(b, a.num_kv_heads, true);
-                   const Tensor lse = b.in_wide({q.size(0), q.size(2), q.size(1)});
-                   attention_forward(b.stream, q, k, v, out, lse);
+                   const auto x = slices(heads_in(b, packed_heads), a), d = slices(heads_out(b, packed_heads), a);
+                   const Tensor out = heads_in(b, a.num_heads), dout = heads_in(b, a.num_heads);
+                   const Tensor lse = b.in_wide({out.size(0), out.size(2), out.size(1)});
+                   attention_forward(b.stream, x[0], x[1], x[2], out, lse);
                    b.flops = 2.5 * flops(b);
-                   return [=, &b] { attention_backward(b.stream, q, k, v, out, lse, dout, dq, dk, dv); };
+                   return [=, &b] { attention_backward(b.stream, x[0], x[1], x[2], out, lse, dout, d[0], d[1], d[2]); };
                  }});
 }
 
