@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/attention.h"
 #include "model/accounting.h"
 #include "parallel/row_layout.h"
 #include "trainer/compute.h"
@@ -98,7 +99,9 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
                          : requests * 4 * width * wide;  // rows and gradients, as the reader's and as the owner's
   }
   if (on_cuda) {
-    m.workspace = kWorkspaceBytes;
+    const AttentionConfig& a = config.model.attention;
+    m.workspace = kWorkspaceBytes + attention_workspace_bytes(dtype, {config.train.micro_batch, config.data.seq_len,
+                                                                      a.num_heads, a.head_dim});
     m.context = kContextBytes + (world_size > 1 ? kCommunicationBytes : 0);
   }
   return m;

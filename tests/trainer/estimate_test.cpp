@@ -58,6 +58,7 @@ TEST(EstimateMemory, OfACardByHand) {
     EXPECT_EQ(m.tables, on_cpu.tables);
     EXPECT_EQ(m.table_optimizer, on_cpu.table_optimizer);
     EXPECT_LT(m.activations, on_cpu.activations);
+    EXPECT_GT(m.workspace, 2 * config.train.micro_batch * config.model.attention.num_heads * 128 * 128);
     EXPECT_GT(m.context, 0);
     EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
                              m.activations + m.workspace + m.context);
