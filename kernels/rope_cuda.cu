@@ -31,24 +31,38 @@ __device__ const T* gain_of(const QkNormOf<T>& norm, int64_t head) {
 }
 
 template <bool kNorm, class T, class Share>
-__global__ void __launch_bounds__(kBlockSize) forward_kernel(RopeForward<T> a, Share share) {
-  const int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize, num_heads = a.y.size(2);
+__global__ void __launch_bounds__(kBlockSize, 3) forward_kernel(RopeForward<T> a, Share share) {
+  const int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
+  const int num_heads = static_cast<int>(a.y.size(2)), step = share.num_groups();
   if (position >= a.y.num_positions()) return;
   typename Share::Channels angles = {};
   share.read_angles(a.table.row(position % a.y.size(1)), angles);
-  for (int64_t first = 0; first < num_heads; first += share.num_groups()) {
-    const int64_t head = first + share.group();
-    const bool works = head < num_heads;  // the others help to add
-    typename Share::Channels x = {};
-    if (works) share.read(a.x.at(position, head), x);
-    if constexpr (kNorm) {
-      typename Share::Channels gain = {};
-      share.read(gain_of(a.norm, head), gain);
-      const auto inv_rms = share.inverse_rms(x, a.norm.eps);
-      share.for_each([&](int round, int part, int i) { x[round][part][i] *= inv_rms * gain[round][part][i]; });
+  const T* from = a.x.at(position, 0);
+  T* to = a.y.at(position, 0);
+  const int head_dim = 2 * share.half;
+  for (int first = share.group(); first < num_heads + share.group(); first += step * Share::kAtOnce) {
+    typename Share::Raws raws[Share::kAtOnce] = {};
+#pragma unroll
+    for (int at = 0; at < Share::kAtOnce; ++at) {
+      const int head = first + at * step;
+      if (head < num_heads) share.fetch(from + head * head_dim, raws[at]);
     }
-    share.turn(angles, 1, x);
-    if (works) share.write(x, a.y.at(position, head));
+#pragma unroll
+    for (int at = 0; at < Share::kAtOnce; ++at) {
+      const int head = first + at * step;
+      typename Share::Channels x;
+      share.widen(raws[at], x);
+      if constexpr (kNorm) {
+        typename Share::Raws gain_raws = {};
+        typename Share::Channels gain;
+        share.fetch(gain_of(a.norm, head), gain_raws);
+        share.widen(gain_raws, gain);
+        const auto inv_rms = share.inverse_rms(x, a.norm.eps);
+        share.for_each([&](int round, int part, int i) { x[round][part][i] *= inv_rms * gain[round][part][i]; });
+      }
+      share.turn(angles, 1, x);
+      if (head < num_heads) share.write(x, to + head * head_dim);
+    }
   }
 }
 
@@ -80,43 +94,59 @@ __device__ void write_sums(const Share& share, typename Share::Channels (&dgain)
 
 // partial [blocks, 2, head_dim]
 template <bool kNorm, class T, class Share>
-__global__ void __launch_bounds__(kBlockSize, 2)
+__global__ void __launch_bounds__(kBlockSize, kNorm ? 2 : 3)
     backward_kernel(RopeBackward<T> a, Share share, Accumulator<T>* partial) {
   using Acc = Accumulator<T>;
-  const int64_t num_heads = a.dx.size(2), num_warps = int64_t{gridDim.x} * kWarps;
-  typename Share::Channels dgain[2] = {};
+  using Channels = typename Share::Channels;
+  const int num_heads = static_cast<int>(a.dx.size(2)), step = share.num_groups(), head_dim = 2 * share.half;
+  Channels dgain[2] = {};
   for (int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize; position < a.dx.num_positions();
-       position += num_warps) {
-    typename Share::Channels angles = {};
+       position += int64_t{gridDim.x} * kWarps) {
+    Channels angles = {};
     share.read_angles(a.table.row(position % a.dx.size(1)), angles);
-    for (int64_t first = 0; first < num_heads; first += share.num_groups()) {
-      const int64_t head = first + share.group();
-      const bool works = head < num_heads, is_query = head < a.norm.num_query_heads;
-      typename Share::Channels g = {}, x = {}, gain = {};
-      if (works) share.read(a.dy.at(position, head), g);
-      if (kNorm && works) share.read(a.x.at(position, head), x);
-      share.turn(angles, -1, g);
-      if constexpr (kNorm) {
-        share.read(gain_of(a.norm, head), gain);
-        const Acc inv_rms = share.inverse_rms(x, a.norm.eps);
-        Acc dot = 0;
-        share.for_each([&](int round, int part, int i) {
-          const Acc normed = x[round][part][i] * inv_rms, dvalue = g[round][part][i];
-          dgain[0][round][part][i] += is_query ? dvalue * normed : Acc(0);
-          dgain[1][round][part][i] += is_query ? Acc(0) : dvalue * normed;
-          x[round][part][i] = normed;
-          g[round][part][i] = dvalue * gain[round][part][i];
-          dot += g[round][part][i] * normed;
-        });
-        const Acc mean = share.sum(dot) / Acc(2 * share.half);
-        share.for_each([&](int round, int part, int i) {
-          g[round][part][i] = inv_rms * (g[round][part][i] - x[round][part][i] * mean);
-        });
+    const T *x_row = kNorm ? a.x.at(position, 0) : nullptr, *dy_row = a.dy.at(position, 0);
+    T* dx_row = a.dx.at(position, 0);
+    for (int first = share.group(); first < num_heads + share.group(); first += step * Share::kAtOnce) {
+      typename Share::Raws dy_raws[Share::kAtOnce] = {}, x_raws[Share::kAtOnce] = {};
+#pragma unroll
+      for (int at = 0; at < Share::kAtOnce; ++at) {
+        const int head = first + at * step;
+        if (head < num_heads) share.fetch(dy_row + head * head_dim, dy_raws[at]);
+        if (kNorm && head < num_heads) share.fetch(x_row + head * head_dim, x_raws[at]);
       }
-      if (works) share.write(g, a.dx.at(position, head));
+#pragma unroll
+      for (int at = 0; at < Share::kAtOnce; ++at) {
+        const int head = first + at * step;
+        Channels g;
+        share.widen(dy_raws[at], g);
+        share.turn(angles, -1, g);
+        if constexpr (kNorm) {
+          Channels x, gain;
+          typename Share::Raws gain_raws = {};
+          share.fetch(gain_of(a.norm, head), gain_raws);
+          share.widen(gain_raws, gain);
+          share.widen(x_raws[at], x);
+          const bool is_query = head < a.norm.num_query_heads;
+          const Acc inv_rms = share.inverse_rms(x, a.norm.eps);
+          Acc dot = 0;
+          share.for_each([&](int round, int part, int i) {
+            const Acc normed = x[round][part][i] * inv_rms, dvalue = g[round][part][i];
+            dgain[0][round][part][i] += is_query ? dvalue * normed : Acc(0);
+            dgain[1][round][part][i] += is_query ? Acc(0) : dvalue * normed;
+            x[round][part][i] = normed;
+            g[round][part][i] = dvalue * gain[round][part][i];
+            dot += g[round][part][i] * normed;
+          });
+          const Acc mean = share.sum(dot) / Acc(head_dim);
+          share.for_each([&](int round, int part, int i) {
+            g[round][part][i] = inv_rms * (g[round][part][i] - x[round][part][i] * mean);
+          });
+        }
+        if (head < num_heads) share.write(g, dx_row + head * head_dim);
+      }
     }
   }
-  if constexpr (kNorm) write_sums(share, dgain, partial + int64_t{blockIdx.x} * 4 * share.half);
+  if constexpr (kNorm) write_sums(share, dgain, partial + int64_t{blockIdx.x} * 2 * head_dim);
 }
 
 // dgain[c] += sum over the blocks, one thread column a channel of either gain.
@@ -176,18 +206,19 @@ void run(CudaQueue& queue, const RopeBackward<T>& a) {
   using Acc = Accumulator<T>;
   const QkNormOf<T>& norm = a.norm;
   const int64_t head_dim = a.dx.size(3);
-  const int64_t num_blocks = std::min<int64_t>(blocks_for(a.dx.num_positions(), kWarps), kMaxBlocks);
-  const auto grid = static_cast<unsigned>(num_blocks);
+  const unsigned all_blocks = blocks_for(a.dx.num_positions(), kWarps);
   const bool chunks = in_chunks_all(a.x, a.dy, a.dx) && in_chunks(0, norm.query_gain.data, norm.key_gain.data);
   with_share<T>(head_dim, chunks, [&]<class Share>(const Share& share) {
     if (norm.query_gain.data == nullptr) {
-      backward_kernel<false, T, Share><<<grid, kBlockSize, 0, queue.handle>>>(a, share, nullptr);
+      backward_kernel<false, T, Share><<<all_blocks, kBlockSize, 0, queue.handle>>>(a, share, nullptr);
       ENGRAM_CUDA_CHECK(cudaGetLastError());
       return;
     }
     int64_t used = 0;
+    const int64_t num_blocks = std::min<int64_t>(all_blocks, kMaxBlocks);
     const View<Acc, 2> partial{scratch<Acc>(queue, num_blocks * 2 * head_dim, used), {num_blocks, 2 * head_dim}};
     const size_t num_bytes = kWarps * 2 * static_cast<size_t>(head_dim) * sizeof(Acc);
+    const auto grid = static_cast<unsigned>(num_blocks);
     backward_kernel<true, T, Share><<<grid, kBlockSize, num_bytes, queue.handle>>>(a, share, partial.data);
     ENGRAM_CUDA_CHECK(cudaGetLastError());
     launch_columns(queue, dgain_kernel<T>, 2 * head_dim, a, partial);

@@ -11,7 +11,9 @@ namespace engram {
 template <class T, int kWidth, int kRounds>
 struct Share {
   using Acc = Accumulator<T>;
-  using Channels = Acc[kRounds][2][kWidth];  // of the lower and the upper half
+  using Channels = Acc[kRounds][2][kWidth];            // of the lower and the upper half
+  using Raws = Raw<T, kWidth>[kRounds][2];             // the same as they lie in memory
+  static constexpr int kAtOnce = kWidth == 1 ? 1 : 2;  // heads fetched before the first is worked on
 
   int lanes, half;
 
@@ -20,14 +22,20 @@ struct Share {
   __device__ int channel(int round) const { return (round * lanes + static_cast<int>(threadIdx.x) % lanes) * kWidth; }
 
   // Channels past the head's are left as they are: 0.
-  template <class Element>
-  __device__ void read(const Element* head, Channels& to) const {
+  __device__ void fetch(const T* head, Raws& to) const {
 #pragma unroll
     for (int round = 0; round < kRounds; ++round) {
       if (channel(round) >= half) continue;
 #pragma unroll
+      for (int part = 0; part < 2; ++part) to[round][part] = load_raw<T, kWidth>(head + channel(round) + part * half);
+    }
+  }
+  __device__ static void widen(const Raws& from, Channels& to) {
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) {
+#pragma unroll
       for (int part = 0; part < 2; ++part) {
-        const auto values = load<Element, kWidth>(head + channel(round) + part * half);
+        const auto values = unpack<T, kWidth>(from[round][part]);
 #pragma unroll
         for (int i = 0; i < kWidth; ++i) to[round][part][i] = values.at[i];
       }
