@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <optional>
 
 #include "model/language_model.h"
@@ -46,7 +45,6 @@ struct Replica {
   Arena arena;      // activations of one step
   std::array<StepInput, 2> inputs;
   int64_t num_inputs = 0;
-  std::chrono::steady_clock::time_point report_seen{};  // when the host last waited for a report
   int64_t step = 0;  // steps issued, skipped ones included: fixes the position in the data
 
   int64_t history() const { return memory ? memory->history() : 0; }

@@ -1,5 +1,7 @@
 #include "trainer/step.h"
 
+#include <chrono>
+
 #include "kernels/core/device.h"
 #include "kernels/global_norm.h"
 #include "kernels/router.h"
@@ -8,19 +10,16 @@
 namespace engram {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
 // Adds the seconds of its life to a total.
 class Stopwatch {
  public:
   explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() { total_ += seconds_since(begin_); }
+  ~Stopwatch() { total_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
  private:
+  using Clock = std::chrono::steady_clock;
   double& total_;
   Clock::time_point begin_ = Clock::now();
 };
@@ -91,7 +90,6 @@ Batch next_batch(const Replica& r, const BatchLoader& loader) {
 }
 
 PreparedStep prepare(Replica& r, const Batch& local_batch) {
-  const Clock::time_point begin = Clock::now();
   StepInput& input = r.next_input();
   PreparedStep prepared;
   prepared.input = &input;
@@ -103,17 +101,18 @@ PreparedStep prepare(Replica& r, const Batch& local_batch) {
     r.memory->prepare(r.prepare_stream, prepared.batch, r.config.train.micro_batch);
   }
   input.uploaded.record(r.prepare_stream);
-  prepared.seconds = seconds_since(begin);
   return prepared;
 }
 
 PendingReport train_step(Replica& r, const PreparedStep& prepared) {
   Arena::Scope scope(r.arena);
-  const Clock::time_point begin = Clock::now();
   StepReport report{.step = ++r.step, .seconds_exchange = prepared.seconds_plan};
 
   prepared.input->uploaded.hold(r.stream);
-  if (r.memory) r.memory->begin_fetch(r.stream);
+  if (r.memory) {
+    Stopwatch watch(report.seconds_exchange);
+    r.memory->begin_fetch(r.stream);
+  }
 
   zero(r.stream, r.store.grads());
   r.state.begin(r.stream);
@@ -126,9 +125,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared) {
 
   update(r, report);
   prepared.input->used.record(r.stream);
-
-  report.seconds = prepared.seconds + seconds_since(begin);
-  return {r.config, values, report, r.report_seen};
+  return {r.config, values, report};
 }
 
 }  // namespace engram

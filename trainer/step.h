@@ -13,8 +13,7 @@ Batch next_batch(const Replica& replica, const BatchLoader& loader);
 struct PreparedStep {
   StepBatch batch;
   StepInput* input = nullptr;
-  double seconds = 0;       // of the host
-  double seconds_plan = 0;  // of these
+  double seconds_plan = 0;  // of the host
 };
 
 // Uploads this rank's part of the global batch of the next step, and plans its rows: their addresses, which of them are

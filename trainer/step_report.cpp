@@ -39,11 +39,7 @@ void add_values(const RunConfig& config, const StepState::Values& values, StepRe
 }  // namespace
 
 StepReport PendingReport::wait() {
-  const bool was_running = !values_.is_ready();
   add_values(*config_, values_.wait(), report_);
-  const Clock::time_point now = Clock::now();
-  if (was_running) report_.seconds = std::chrono::duration<double>(now - std::max(*seen_, issued_)).count();
-  *seen_ = now;
   return report_;
 }
 

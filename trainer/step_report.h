@@ -1,7 +1,5 @@
 #pragma once
 
-#include <chrono>
-
 #include "trainer/step_state.h"
 
 namespace engram {
@@ -17,9 +15,7 @@ struct StepReport {
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
   double mean_gate = 0;              // of all Engram gates; 0 without memory
-  // Wall time: on the CPU that of this step's own work, on CUDA that since the end of the step before was seen, or
-  // since the step was issued where that is later. And of the host's time on this rank:
-  double seconds = 0;
+  // The host's time on this rank:
   double seconds_exchange = 0;  // plan, wait for rows, gradient return
   double seconds_reduce = 0;    // dense gradients and values
 };
@@ -27,22 +23,16 @@ struct StepReport {
 // The report of a step that was issued and may still run. To be waited for before the step after the next is issued.
 class [[nodiscard]] PendingReport {
  public:
-  using Clock = std::chrono::steady_clock;
+  // `known` is what the host knows already.
+  PendingReport(const RunConfig& config, StepState::PendingValues values, const StepReport& known)
+      : config_(&config), values_(values), report_(known) {}
 
-  // `known` is what the host knows already; seen: when a report was last waited for, which wait() sets.
-  PendingReport(const RunConfig& config, StepState::PendingValues values, const StepReport& known,
-                Clock::time_point& seen)
-      : config_(&config), values_(std::move(values)), report_(known), seen_(&seen), issued_(Clock::now()) {}
-
-  bool is_ready() const { return values_.is_ready(); }  // never blocks
   StepReport wait();
 
  private:
   const RunConfig* config_;
   StepState::PendingValues values_;
   StepReport report_;
-  Clock::time_point* seen_;
-  Clock::time_point issued_;
 };
 
 }  // namespace engram

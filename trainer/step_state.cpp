@@ -99,8 +99,6 @@ StepState::PendingValues StepState::begin_read(Stream& stream) {
   return pending;
 }
 
-bool StepState::PendingValues::is_ready() const { return copy_->arrived.is_reached(); }
-
 StepState::Values StepState::PendingValues::wait() const {
   assert(copy_->number == number_);  // waited for too late: the memory belongs to a later step
   copy_->arrived.synchronize();

@@ -37,7 +37,6 @@ class StepState {
   // Values on their way to the host; they live until the begin() after the next.
   class [[nodiscard]] PendingValues {
    public:
-    bool is_ready() const;  // never blocks
     Values wait() const;
 
    private:

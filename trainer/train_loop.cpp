@@ -46,7 +46,7 @@ class TrainRun {
       // While a step runs on the card, the step before is told and the next one prepared.
       tell_running();
       running_ = issued;
-      if (pauses || issued.is_ready()) tell_running();
+      if (pauses || works_at_once()) tell_running();
       if (!pauses) prepare_next();
       if (validates) validate();
       if (saves) save();
@@ -58,6 +58,7 @@ class TrainRun {
  private:
   const RunConfig& config() const { return replica_.config; }
   bool is_first() const { return replica_.world.rank() == 0; }
+  bool works_at_once() const { return config().device == DeviceChoice::kCpu; }
   bool falls_on(int64_t interval) const { return interval > 0 && replica_.step % interval == 0; }
   std::string checkpoints() const { return config().run.directory() + "/checkpoints"; }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
