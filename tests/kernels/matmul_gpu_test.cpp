@@ -53,6 +53,21 @@ TEST_F(MatmulGpuTest, MatchesTheDoubleForm) {
   }
 }
 
+// Large enough for another choice among cuBLAS's algorithms; some rows of the result are enough to compare.
+TEST_F(MatmulGpuTest, MatchesTheDoubleFormOfLargeResults) {
+  constexpr int64_t kRows = 4104, kColumns = 4096, kInner = 72;
+  const Tensor a = test::random_tensor<double>(host, 1, {kRows, kInner});
+  const Tensor b = test::random_tensor<double>(host, 2, {kColumns, kInner});
+  const Tensor c = poisoned(DType::kBFloat16, {kRows, kColumns});
+  matmul(stream, upload(a, DType::kBFloat16), upload(b, DType::kBFloat16), c, {.transpose_b = true});
+  for (const int64_t row : {int64_t{0}, int64_t{2000}, kRows - 150}) {
+    Arena::Scope scope(host);
+    const Tensor want = host.take("want", DType::kFloat64, {150, kColumns});
+    matmul(cpu, rounded(a, DType::kBFloat16).rows(row, 150), rounded(b, DType::kBFloat16), want, {.transpose_b = true});
+    EXPECT_LT(relative_error(download(c.rows(row, 150)), want), bound(DType::kBFloat16));
+  }
+}
+
 TEST_F(MatmulGpuTest, TakesMemoryOfAnyAlignment) {
   const Tensor a = test::random_tensor<double>(host, 1, {9, 33}), b = test::random_tensor<double>(host, 2, {33, 31});
   const Tensor want = host.take("want", DType::kFloat64, {4, 31});
