@@ -61,7 +61,49 @@ TEST_F(ExpertMatmulGpuTest, MatchesTheDoubleForm) {
     compare(dtype, {128, 129, 1, 127, 256}, 136, 72);
     compare(dtype, {5, 300, 2, 0}, 129, 257);
     compare(dtype, {200, 0, 31}, 256, 320);
+    compare(dtype, std::vector<int64_t>(70, 3), 16, 24);
   }
+}
+
+// bfloat16 in whole pieces of 16 bytes, which libraries take: tiles and inner sizes that end anywhere, experts without
+// rows first, last and in a row.
+TEST_F(ExpertMatmulGpuTest, MatchesTheDoubleFormWithAndWithoutLibraries) {
+  for (const bool use : {true, false}) {
+    use_library_kernels(stream, use);
+    compare(DType::kBFloat16, {0, 0, 1, 0}, 8, 8);
+    compare(DType::kBFloat16, {0, 64, 63, 0, 0, 65, 1}, 264, 136);
+    compare(DType::kBFloat16, {513, 1, 0, 130}, 384, 192);
+    std::vector<int64_t> many(67, 0);
+    for (size_t e = 0; e < many.size(); ++e) many[e] = e % 40 == 39 ? 150 : int64_t(e) % 7;
+    compare(DType::kBFloat16, many, 72, 128);
+    compare(DType::kBFloat16, std::vector<int64_t>(40, 0), 16, 24);
+    compare(DType::kBFloat16, {100, 33}, 1024, 1152);
+  }
+}
+
+TEST_F(ExpertMatmulGpuTest, LeavesRowsAloneThatNoExpertHas) {
+  const Tensor x = upload(test::random_tensor<double>(host, 1, {200, 64}), DType::kBFloat16);
+  const Tensor weight = upload(test::random_tensor<double>(host, 2, {2, 128, 64}), DType::kBFloat16);
+  const Tensor offsets = to_device(test::tensor_of<int64_t>(host, {0, 70, 131}, {3}));
+  for (const bool use : {true, false}) {
+    use_library_kernels(stream, use);
+    const Tensor y = poisoned(DType::kBFloat16, {200, 128}), before = to_host(y);
+    expert_matmul_forward(stream, x, weight, offsets, y);
+    EXPECT_TRUE(test::same_bits(to_host(y).rows(131, 69), before.rows(131, 69)));
+    EXPECT_FALSE(test::same_bits(to_host(y).rows(130, 1), before.rows(130, 1)));
+  }
+}
+
+TEST_F(ExpertMatmulGpuTest, TwoRunsGiveTheSameBits) {
+  const Tensor x = upload(test::random_tensor<double>(host, 1, {700, 96}), DType::kBFloat16);
+  const Tensor dy = upload(test::random_tensor<double>(host, 2, {700, 160}), DType::kBFloat16);
+  const Tensor offsets = to_device(test::tensor_of<int64_t>(host, {0, 300, 300, 301, 700}, {5}));
+  Tensor sums[2];
+  for (Tensor& sum : sums) {
+    sum = upload(test::constant_tensor(host, 1.0, {4, 160, 96}), DType::kFloat32);
+    expert_matmul_backward_weight(stream, dy, x, offsets, sum);
+  }
+  EXPECT_TRUE(test::same_bits(to_host(sums[0]), to_host(sums[1])));
 }
 
 TEST_F(ExpertMatmulGpuTest, RowsOfOtherExpertsDoNotReachASum) {

@@ -1,0 +1,23 @@
+#include "kernels/expert_matmul_cutlass.cuh"
+
+namespace engram {
+namespace {
+
+template <int kColumns>
+using Gemm = ExpertGemm<cutlass::layout::RowMajor, cutlass::layout::ColumnMajor, cutlass::bfloat16_t, kColumns>;
+
+}  // namespace
+
+void run_cutlass(CudaQueue& queue, const ExpertMatmulForward<bfloat16>& args, ExpertTiles tiles) {
+  const int64_t out = args.weight.size(1), in = args.weight.size(2);
+  multiply_experts<Gemm>(queue, tiles,
+                         {.offsets = args.offsets,
+                          .a = {args.x.data, in, 0, in},
+                          .b = {args.weight.data, 0, out * in, in},
+                          .d = {args.y.data, out, 0, out},
+                          .m = ExpertProducts::kRows,
+                          .n = static_cast<int>(out),
+                          .k = static_cast<int>(in)});
+}
+
+}  // namespace engram
