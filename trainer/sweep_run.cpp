@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <set>
 #include <thread>
 
 #include "data/atomic_file.h"
@@ -73,11 +72,14 @@ class Manager {
     out_ << fmt::format("{} trials, {} at once, {} done already; journal in {}\n", mine().size(), jobs_,
                         count(TrialState::kDone), file_.directory())
          << std::flush;
-    for (const int64_t number : mine()) take_over(number);
+    for (const int64_t number : mine()) {
+      if (journal_.trial(number).state == TrialState::kDone) remove_weights(number);  // a killed manager may not have
+    }
     while (!asked_to_stop) {
+      take_over();
       look_after();
       start_queued();
-      if (watched_.empty() && !has_queued()) break;
+      if (count(TrialState::kQueued) + count(TrialState::kRunning) == 0) break;
       std::this_thread::sleep_for(kPollInterval);
     }
     if (asked_to_stop) stop_all();
@@ -90,12 +92,6 @@ class Manager {
     if (!numbers.empty()) return numbers;
     for (const TrialEntry& entry : journal_.trials()) numbers.push_back(entry.number);
     return numbers;
-  }
-  bool has_queued() const {
-    const std::vector<int64_t> numbers = mine();
-    return std::any_of(numbers.begin(), numbers.end(), [&](int64_t number) {
-      return journal_.trial(number).state == TrialState::kQueued && busy_.count(number) == 0;
-    });
   }
   int64_t count(TrialState state) const {
     const std::vector<int64_t> numbers = mine();
@@ -124,15 +120,18 @@ class Manager {
     }
   }
 
-  // What another manager left behind: a trial that it ran is watched from here on, whether its process lives or not,
-  // and weights that it did not come to remove are removed.
-  void take_over(int64_t number) {
-    const TrialEntry& entry = journal_.trial(number);
-    if (entry.state == TrialState::kDone) remove_weights(number);
-    if (entry.state != TrialState::kRunning) return;
-    FileLock lock(lock_of(number), /*wait=*/false);
-    if (!lock.held()) return;  // its manager lives
-    watched_.emplace(number, Watched{.lock = std::move(lock), .child = std::nullopt, .code = {}});
+  // Trials that another manager runs or ran: the journal says so, but they are not watched here. One whose lock is free
+  // was left behind, and is watched from here on, whether its process lives or not.
+  void take_over() {
+    for (const int64_t number : mine()) {
+      const bool is_foreign = journal_.trial(number).state == TrialState::kRunning && watched_.count(number) == 0;
+      if (!is_foreign) continue;
+      FileLock lock(lock_of(number), /*wait=*/false);
+      if (!lock.held()) continue;  // its manager lives, or a child that it forked has not ended yet: tried again
+      journal_.refresh();
+      if (journal_.trial(number).state != TrialState::kRunning) continue;
+      watched_.emplace(number, Watched{.lock = std::move(lock), .child = std::nullopt, .code = {}});
+    }
   }
 
   void look_after() {
@@ -202,8 +201,8 @@ class Manager {
     const std::vector<int64_t> numbers = mine();
     for (const int64_t number : numbers) {
       if (asked_to_stop) return;
-      const bool is_waiting = journal_.trial(number).state == TrialState::kQueued && busy_.count(number) == 0;
-      if (is_waiting && static_cast<int64_t>(watched_.size()) < jobs_) start(number);
+      const bool is_queued = journal_.trial(number).state == TrialState::kQueued;
+      if (is_queued && static_cast<int64_t>(watched_.size()) < jobs_) start(number);
     }
   }
 
@@ -219,12 +218,10 @@ class Manager {
   void start(int64_t number) {
     std::filesystem::create_directories(directory_of(number));
     FileLock lock(lock_of(number), /*wait=*/false);
-    if (lock.held()) journal_.refresh();
+    if (!lock.held()) return;  // another manager has it; tried again
+    journal_.refresh();
     TrialEntry entry = journal_.trial(number);
-    if (!lock.held() || entry.state != TrialState::kQueued) {
-      busy_.insert(number);  // another manager has it
-      return;
-    }
+    if (entry.state != TrialState::kQueued) return;
     RunConfig config = configs_.at(entry.digest);
     config.run.name = trial_name(number);
     write_file_atomically(directory_of(number) + "/config.yaml", print_config(config));
@@ -273,7 +270,6 @@ class Manager {
   SweepJournal journal_;
   std::map<std::string, RunConfig> configs_;  // by digest
   std::map<int64_t, Watched> watched_;        // by trial
-  std::set<int64_t> busy_;                    // trials of other managers
 };
 
 }  // namespace

@@ -1,4 +1,6 @@
 """Sweeps on the command line: plan, run, add, status, refusals, and one trial or its manager killed."""
+import contextlib
+import fcntl
 import html.parser
 import json
 import os
@@ -162,6 +164,29 @@ class Killed(unittest.TestCase):
         text = journal.read_text(encoding="utf-8")
         journal.write_text(text.replace(f'"pid":{victim["pid"]},', f'"pid":{os.getpid()},'), encoding="utf-8")
         program.run_well(small.command("run"))  # it would wait for us for ever, or kill us
+        self.assertEqual(small.count("done"), sweep.NUM_TRIALS)
+
+    def test_trials_that_somebody_holds_are_waited_for(self):
+        """A dead manager's child may hold a trial's lock for a moment; one queued and one running trial are held."""
+        small = sweep.Sweep(corpus, "held")
+        manager = program.start(small.command("run", "--jobs", "1"), 0)
+        self.wait_for(lambda: self.running(small) and sweep.process_of(self.running(small)[0]))
+        manager.kill()
+        manager.communicate()
+        running = self.running(small)[0]
+        os.kill(running["pid"], signal.SIGKILL)
+        others = [number for number in range(sweep.NUM_TRIALS) if number != running["trial"]]
+        with contextlib.ExitStack() as held:
+            for number in (running["trial"], others[-1]):
+                small.trial(number).mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context(open(small.trial(number) / "manager.lock", "w", encoding="utf-8"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            manager = program.start(small.command("run"), 0)
+            self.wait_for(lambda: small.count("done") == sweep.NUM_TRIALS - 2)
+            time.sleep(0.5)
+            self.assertIsNone(manager.poll(), "it must wait for the held trials")
+        output = manager.communicate(timeout=program.TIME_LIMIT)[0].decode()
+        self.assertEqual(manager.returncode, 0, output)
         self.assertEqual(small.count("done"), sweep.NUM_TRIALS)
 
     def test_two_managers_do_not_share_a_sweep(self):
