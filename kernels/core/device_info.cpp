@@ -68,7 +68,7 @@ DeviceInfo cuda_info() {
   cudaDeviceProp properties{};
   ENGRAM_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
   return {.name = properties.name,
-          .driver = find_in_file("/proc/driver/nvidia/version", "Kernel Module[^0-9]*([0-9.]+)"),
+          .driver = find_in_file("/proc/driver/nvidia/version", "Kernel Module.*? ([0-9]+[.][0-9.]+)"),
           .cuda = fmt::format("{}.{}", runtime / 1000, runtime % 1000 / 10),
           .cublas = version_text(static_cast<int64_t>(cublasLtGetVersion())),
           .cudnn = cudnn_version(),
