@@ -12,7 +12,7 @@ import unittest
 import program
 
 COLUMNS = ("step", "tokens", "loss", "norm", "lr", "experts.max_over_mean", "experts.dead", "engram.unique", "skipped")
-STEPS = 300  # of the runs that are stopped: some seconds, so that the signal comes before their end
+STEPS = 300  # of the runs that are stopped: half a second at least, so that they are met before their end
 
 
 def setUpModule():
@@ -160,7 +160,12 @@ class Stopped(unittest.TestCase):
         self.assertEqual(kept, [f"step-{STEPS - 20:08d}", f"step-{STEPS:08d}"])
 
     def test_a_terminated_run_goes_on(self):
-        code, output, _ = self.stop_after("terminated", 30, lambda process: process.terminate())
+        def terminate(process):
+            for pid in program.ranks_of(process).values():
+                os.kill(pid, signal.SIGTERM)  # mpirun alone would let them run for another second
+            process.terminate()
+
+        code, output, _ = self.stop_after("terminated", 30, terminate)
         self.assertNotEqual(code, 0, output)
         self.check_resumed("terminated")
 
