@@ -14,7 +14,7 @@ namespace engram {
 //
 // The gradient used is G = grad * grad_scale of control, the rate is lr * lr_ratio of control. A touched row counts as
 // touched even where its gradient is 0. Weight decay is not part of these rules. Throws Error where a shape or dtype
-// does not fit. Source of the rules: Kingma & Ba 2015 (arXiv:1412.6980).
+// does not fit. Source of the rules: Kingma & Ba 2015 (arXiv:1412.6980); Duchi et al. 2011 for Adagrad.
 
 // weight -= lr * G for the touched rows; the others keep their bits.
 void row_update_sgd(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad, double lr,
@@ -46,5 +46,25 @@ void row_update_adam_lazy(Stream& stream, const Tensor& control, const Tensor& s
 // num_updates of control.
 void row_update_adam_dense(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
                            const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state);
+
+// As row_update_adam_lazy, with one second moment for the whole row: v = beta2 v + (1 - beta2) mean_c(G_c^2).
+//
+//   state.v  [num_slots] accumulator dtype of the weight
+void row_update_rowwise_adam(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
+                             const RowAdamOptions& options, const Tensor& weight, const RowAdamState& state,
+                             const Tensor& count);
+
+struct RowAdagradOptions {
+  double lr = 0;
+  double eps = 1e-20;  // added outside the root
+};
+
+// Adagrad with one sum for the whole row: of a touched row
+//   s += mean_c(G_c^2);  weight -= lr * G / (sqrt(s) + eps).
+// An untouched row keeps every bit, as it would in an update of all rows.
+//
+//   s  [num_slots] accumulator dtype of the weight
+void row_update_rowwise_adagrad(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grad,
+                                const RowAdagradOptions& options, const Tensor& weight, const Tensor& s);
 
 }  // namespace engram

@@ -86,13 +86,14 @@ TEST(RowExchangeTest, GradientSumsEqualAFoldInRankOrder) {
   });
 }
 
-enum class Rule { kSgd, kAdamLazy, kAdamDense };
+enum class Rule { kSgd, kAdamLazy, kAdamDense, kRowwiseAdam, kRowwiseAdagrad };
 
 // A table optimizer and its state for one shard.
 struct Optimizer {
   Optimizer(Arena& arena, const MemoryTable& table)
       : m(test::constant_tensor(arena, 0.0f, {table.num_slots(), table.width()})),
         v(test::constant_tensor(arena, 0.0f, {table.num_slots(), table.width()})),
+        row_v(test::constant_tensor(arena, 0.0f, {table.num_slots()})),
         count(test::constant_tensor(arena, int32_t{0}, {table.num_slots()})) {}
 
   void update(Rule rule, int64_t step, RowWorld& world, const Tensor& merged) const {
@@ -104,9 +105,15 @@ struct Optimizer {
     if (rule == Rule::kSgd) row_update_sgd(stream, control, slots, merged, 0.1, weight);
     if (rule == Rule::kAdamLazy) row_update_adam_lazy(stream, control, slots, merged, options, weight, {m, v}, count);
     if (rule == Rule::kAdamDense) row_update_adam_dense(stream, control, slots, merged, options, weight, {m, v});
+    if (rule == Rule::kRowwiseAdam) {
+      row_update_rowwise_adam(stream, control, slots, merged, options, weight, {m, row_v}, count);
+    }
+    if (rule == Rule::kRowwiseAdagrad) {
+      row_update_rowwise_adagrad(stream, control, slots, merged, {.lr = 0.1}, weight, row_v);
+    }
   }
 
-  Tensor m, v, count;
+  Tensor m, v, row_v, count;
 };
 
 // Two steps of an optimizer on rows whose gradients also depend on the fetched values (in exact arithmetic), so that a
@@ -159,7 +166,8 @@ void expect_training_equals_one_rank(Communicator& group, const std::vector<int6
 TEST(RowExchangeTest, TwoStepsEqualTheOneRankRun) {
   test::for_each_world(kSizes, [](Communicator& group) {
     for (const RowPattern& pattern : test::row_patterns()) {
-      for (const Rule rule : {Rule::kSgd, Rule::kAdamLazy, Rule::kAdamDense}) {
+      for (const Rule rule :
+           {Rule::kSgd, Rule::kAdamLazy, Rule::kAdamDense, Rule::kRowwiseAdam, Rule::kRowwiseAdagrad}) {
         expect_training_equals_one_rank(group, kTables, pattern, rule);
       }
     }
