@@ -20,9 +20,9 @@ constexpr auto enum_names(Precision) { return std::array<std::string_view, 3>{"a
 enum class DocumentMask { kOff };
 constexpr auto enum_names(DocumentMask) { return std::array<std::string_view, 1>{"off"}; }
 
-enum class TableOptimizerKind { kAdamLazy, kAdamDense, kSgd };
+enum class TableOptimizerKind { kAdamLazy, kAdamDense, kRowwiseAdam, kRowwiseAdagrad, kSgd };
 constexpr auto enum_names(TableOptimizerKind) {
-  return std::array<std::string_view, 3>{"adam_lazy", "adam_dense", "sgd"};
+  return std::array<std::string_view, 5>{"adam_lazy", "adam_dense", "rowwise_adam", "rowwise_adagrad", "sgd"};
 }
 
 // all: one norm over every parameter. separate: one over the tables, one over the rest.
@@ -170,11 +170,11 @@ void visit_fields(DenseOptimizerConfig& c, Visitor&& field) {
 
 template <class Visitor>
 void visit_fields(TableOptimizerConfig& c, Visitor&& field) {
-  field("kind", c.kind, "adam_lazy: touched rows alone; adam_dense: all rows; sgd: touched rows, no state");
+  field("kind", c.kind, "adam_dense: all rows move; others: touched rows; rowwise_*: one second moment per row");
   field("lr_mult", c.lr_mult, Range{0, 1e4}, "learning rate of the tables over that of the dense part");
   field("beta1", c.beta1, Range{0, 0.999999}, "decay of the first moment");
   field("beta2", c.beta2, Range{0, 0.999999}, "decay of the second moment");
-  field("eps", c.eps, Range{kLeastEpsilon, 1}, "added to the root of the corrected second moment");
+  field("eps", c.eps, Range{kLeastEpsilon, 1}, "added to the root of the second moment, corrected or summed");
 }
 
 template <class Visitor>

@@ -20,6 +20,10 @@ std::vector<ArrayShape> arrays_of(TableOptimizerKind kind, int64_t width, DType 
       return {};
     case TableOptimizerKind::kAdamDense:
       return {{"m", dtype, width}, {"v", dtype, width}};
+    case TableOptimizerKind::kRowwiseAdam:
+      return {{"m", dtype, width}, {"v", dtype, 0}, {"count", DType::kInt32, 0}};
+    case TableOptimizerKind::kRowwiseAdagrad:
+      return {{"s", dtype, 0}};
     case TableOptimizerKind::kAdamLazy:
       break;
   }
@@ -67,6 +71,13 @@ void TableOptimizer::update(Stream& stream, const Tensor& control, const Tensor&
       break;
     case TableOptimizerKind::kAdamLazy:
       row_update_adam_lazy(stream, control, slots, grads, adam, weight_, moments(), state_[2].value);
+      break;
+    case TableOptimizerKind::kRowwiseAdam:
+      row_update_rowwise_adam(stream, control, slots, grads, adam, weight_, moments(), state_[2].value);
+      break;
+    case TableOptimizerKind::kRowwiseAdagrad:
+      row_update_rowwise_adagrad(stream, control, slots, grads, {.lr = lr_, .eps = config_.eps}, weight_,
+                                 state_[0].value);
       break;
   }
 }

@@ -7,7 +7,7 @@
 namespace engram {
 
 // The optimizer of this rank's table rows, by TableOptimizerConfig::kind; formulas in kernels/row_update.h. State lies
-// beside the rows: element arrays [num_slots, width] and, for adam_lazy, each row's own count [num_slots]. No weight
+// beside the rows: arrays of an element each [num_slots, width] and of a scalar for each row [num_slots]. No weight
 // decay.
 class TableOptimizer {
  public:

@@ -89,8 +89,9 @@ const WrongType kWrongTypes[] = {{"data.seq_len=1e3", "\"1e3\" is not an integer
                                  {"run.name=[a]", "a list; wanted text"},
                                  {"run.name=", "nothing; wanted text"},
                                  {"optimizer.table.kind=adam_lasy",
-                                  "\"adam_lasy\" is none of adam_lazy, adam_dense, sgd; did you mean \"adam_lazy\"?"},
-                                 {"optimizer.table.kind=rowwise", "\"rowwise\" is none of adam_lazy, adam_dense, sgd"},
+                                  "\"adam_lasy\" is none of adam_lazy, adam_dense, rowwise_adam, rowwise_adagrad, sgd; "
+                                  "did you mean \"adam_lazy\"?"},
+                                 {"optimizer.table.kind=rowwise", "\"rowwise\" is none of adam_lazy, adam_dense, "},
                                  {"optimizer.table=3", "optimizer.table: \"3\"; wanted a section with keys below it"},
                                  {"model.engram.layers=[1, two]", "element 1: \"two\" is not an integer"},
                                  {"model.engram.layers={a: 1}", "a section with keys; wanted a list of integers"},

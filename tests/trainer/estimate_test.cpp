@@ -40,6 +40,10 @@ TEST(EstimateMemory, TableOptimizersDiffer) {
   RunConfig config = tiny_run();
   config.optimizer.table.kind = TableOptimizerKind::kAdamDense;
   EXPECT_EQ(estimate_memory(config, 1).table_optimizer, kBlocks * 256 * 2 * kWidth * 4);
+  config.optimizer.table.kind = TableOptimizerKind::kRowwiseAdam;  // m, the row's v, the row's count
+  EXPECT_EQ(estimate_memory(config, 1).table_optimizer, kBlocks * 256 * (kWidth * 4 + 4 + 4));
+  config.optimizer.table.kind = TableOptimizerKind::kRowwiseAdagrad;  // the row's sum
+  EXPECT_EQ(estimate_memory(config, 1).table_optimizer, kBlocks * 256 * 4);
   config.optimizer.table.kind = TableOptimizerKind::kSgd;
   EXPECT_EQ(estimate_memory(config, 1).table_optimizer, 0);
   config.model.engram.layers = {};
@@ -76,10 +80,14 @@ TEST(EstimateMemory, ACardHoldsNoMoreDistinctRowsThanThereAre) {
 }
 
 TEST(EstimateMemory, IsWhatAReplicaHolds) {
-  for (const int num_ranks : {1, 2, 4}) {
-    const MemoryEstimate m = estimate_memory(tiny_run(), num_ranks);
+  RunConfig config = tiny_run();
+  for (const auto& [num_ranks, kind] : {std::pair{1, TableOptimizerKind::kAdamLazy},
+                                        {2, TableOptimizerKind::kRowwiseAdam},
+                                        {4, TableOptimizerKind::kRowwiseAdagrad}}) {
+    config.optimizer.table.kind = kind;
+    const MemoryEstimate m = estimate_memory(config, num_ranks);
     run_ranks(num_ranks, [&](Communicator& world) {
-      TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+      TinyReplica tiny(config, world, DType::kFloat32);
       Replica& r = tiny.replica;
       const int64_t padding = 64 * 4 * (static_cast<int64_t>(r.store.parameters().size()) + world.size());
       EXPECT_GE(r.store.values().num_bytes(), m.parameters);

@@ -140,7 +140,8 @@ void set_gain(Replica& r, double value) {
 
 void expect_skip(RunConfig config, DType dtype) {
   for (const TableOptimizerKind kind :
-       {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kAdamDense, TableOptimizerKind::kSgd}) {
+       {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kAdamDense, TableOptimizerKind::kRowwiseAdam,
+        TableOptimizerKind::kRowwiseAdagrad, TableOptimizerKind::kSgd}) {
     config.optimizer.table.kind = kind;
     LoneReplica with(on_cuda(config), dtype), without(on_cuda(config), dtype);
     test::made_up_steps(*with, 3);

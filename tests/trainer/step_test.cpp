@@ -15,6 +15,7 @@ using test::tiny_run;
 using test::TinyReplica;
 
 constexpr TableOptimizerKind kKinds[] = {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kAdamDense,
+                                         TableOptimizerKind::kRowwiseAdam, TableOptimizerKind::kRowwiseAdagrad,
                                          TableOptimizerKind::kSgd};
 
 struct Outcome {
