@@ -1,14 +1,10 @@
 #include "trainer/metrics.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -27,24 +23,6 @@ constexpr const char* kCsvFile = "metrics.csv";
 constexpr const char* kEventsFile = "events.jsonl";
 
 std::string file_in(const std::string& directory, const char* name) { return directory + "/" + name; }
-
-int open_to_append(const std::string& path) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  ENGRAM_CHECK(file >= 0, path, ": cannot be opened for writing: ", std::strerror(errno));
-  return file;
-}
-
-// The whole line, its end included, in one write.
-void append_line(int file, std::string line, const char* name) {
-  line += '\n';
-  size_t done = 0;
-  while (done < line.size()) {
-    const ssize_t count = ::write(file, line.data() + done, line.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    ENGRAM_CHECK(count > 0, name, ": cannot be written: ", std::strerror(errno), "; is the disk full?");
-    done += static_cast<size_t>(count);
-  }
-}
 
 std::string number(int64_t value) { return fmt::format("{}", value); }
 std::string number(double value) { return std::isfinite(value) ? fmt::format("{}", value) : std::string(); }
@@ -68,6 +46,31 @@ std::string json_line(const StepMetrics& metrics) {
   Json object;  // a NaN is dumped as null
   visit_fields(metrics, [&](std::string_view name, const auto& value) { object[std::string(name)] = value; });
   return object.dump();
+}
+
+// "experts.dead" -> "experts/dead": TensorBoard groups by what stands before the slash.
+std::string tag_of(std::string_view name) {
+  std::string tag(name);
+  std::replace(tag.begin(), tag.end(), '.', '/');
+  return tag;
+}
+
+Scalars scalars_of(const StepMetrics& metrics) {
+  Scalars scalars;
+  visit_fields(metrics, [&](std::string_view name, const auto& value) {
+    if (name != "step") scalars.emplace_back(tag_of(name), static_cast<double>(value));
+  });
+  return scalars;
+}
+
+// What an event measured: "eval/loss".
+Scalars scalars_of(std::string_view kind, const EventFields& fields) {
+  Scalars scalars;
+  for (const auto& [name, value] : fields) {
+    if (const auto* number = std::get_if<double>(&value))
+      scalars.emplace_back(fmt::format("{}/{}", kind, name), *number);
+  }
+  return scalars;
 }
 
 // The step a line belongs to; nothing for a header or a line that is torn or foreign.
@@ -158,28 +161,24 @@ int64_t truncate_to(const std::string& directory, int64_t step) {
 
 std::string run_lock_path(const std::string& directory) { return file_in(directory, "run.lock"); }
 
-MetricsLog::MetricsLog(const std::string& directory, int64_t step) : lock_(lock_run(directory)) {
-  last_step_ = truncate_to(directory, step);
+MetricsLog::MetricsLog(const std::string& directory, int64_t step, bool tensorboard)
+    : lock_(lock_run(directory)), last_step_(truncate_to(directory, step)) {
   const std::string csv_path = file_in(directory, kCsvFile);
   const bool is_new = !std::filesystem::exists(csv_path) || std::filesystem::file_size(csv_path) == 0;
   if (!is_new) check_header(csv_path);
-  jsonl_ = open_to_append(file_in(directory, kJsonlFile));
-  csv_ = open_to_append(csv_path);
-  events_ = open_to_append(file_in(directory, kEventsFile));
-  if (is_new) append_line(csv_, csv_header(), kCsvFile);
-}
-
-MetricsLog::~MetricsLog() {
-  for (const int file : {jsonl_, csv_, events_}) {
-    if (file >= 0) ::close(file);
-  }
+  jsonl_.emplace(file_in(directory, kJsonlFile));
+  csv_.emplace(csv_path);
+  events_.emplace(file_in(directory, kEventsFile));
+  if (is_new) csv_->append(csv_header() + "\n");
+  if (tensorboard) tensorboard_.emplace(directory, step);
 }
 
 void MetricsLog::write(const StepMetrics& metrics) {
   ENGRAM_CHECK(metrics.step > last_step_, "metrics: step ", metrics.step, " after step ", last_step_,
                "; wanted a later one");
-  append_line(jsonl_, json_line(metrics), kJsonlFile);
-  append_line(csv_, csv_line(metrics), kCsvFile);
+  jsonl_->append(json_line(metrics) + "\n");
+  csv_->append(csv_line(metrics) + "\n");
+  if (tensorboard_) tensorboard_->write(metrics.step, scalars_of(metrics));
   last_step_ = metrics.step;
 }
 
@@ -188,13 +187,13 @@ void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& f
   for (const auto& [name, value] : fields) {
     std::visit([&](const auto& content) { object[name] = content; }, value);
   }
-  append_line(events_, object.dump(-1, ' ', false, Json::error_handler_t::replace), kEventsFile);
+  events_->append(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (tensorboard_) tensorboard_->write(step, scalars_of(kind, fields));
 }
 
 void MetricsLog::sync() {
-  for (const int file : {jsonl_, csv_, events_}) {
-    ENGRAM_CHECK(::fsync(file) == 0, "metrics: cannot be synced: ", std::strerror(errno), "; is the disk full?");
-  }
+  for (auto* file : {&jsonl_, &csv_, &events_}) (*file)->sync();
+  if (tensorboard_) tensorboard_->sync();
 }
 
 }  // namespace engram

@@ -1,14 +1,14 @@
 #pragma once
 
-#include <cstdint>
 #include <limits>
-#include <string>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "data/file_lock.h"
+#include "trainer/tensorboard.h"
 
 namespace engram {
 
@@ -56,17 +56,15 @@ void visit_fields(const StepMetrics& m, Visitor&& field) {
 
 using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, double, std::string>>>;
 
-// metrics.jsonl, metrics.csv (same columns) and events.jsonl of one run; one rank writes. Each call appends one whole
-// line with one write, so that a killed process loses at most the line it was writing. Throws Error where the disk
-// refuses, or another process writes the same run.
+// metrics.jsonl, metrics.csv (same columns), events.jsonl and, where asked for, an event file of TensorBoard, of one
+// run; one rank writes. Each call appends one whole line with one write, so that a killed process loses at most the
+// line it was writing. Throws Error where the disk refuses, or another process writes the same run.
 class MetricsLog {
  public:
   // Opens the files in `directory` (made where missing) and cuts them back to `step`, the step training goes on from:
-  // later lines and a torn last line go, so that no step is there twice. 0 starts anew.
-  MetricsLog(const std::string& directory, int64_t step);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
+  // later lines and a torn last line go, so that no step is there twice. 0 starts anew. TensorBoard drops what its
+  // earlier files have of later steps.
+  MetricsLog(const std::string& directory, int64_t step, bool tensorboard);
 
   // The last step in metrics.jsonl; after opening it equals `step` unless somebody removed lines.
   int64_t last_step() const { return last_step_; }
@@ -83,10 +81,9 @@ class MetricsLog {
 
  private:
   FileLock lock_;
-  int jsonl_ = -1;
-  int csv_ = -1;
-  int events_ = -1;
-  int64_t last_step_ = 0;
+  int64_t last_step_;
+  std::optional<AppendFile> jsonl_, csv_, events_;  // opened after they were cut back
+  std::optional<TensorBoardFile> tensorboard_;
 };
 
 // The file that a process holds locked while it writes the run of that directory.

@@ -119,6 +119,7 @@ struct CheckpointConfig {
 struct LoggingConfig {
   int64_t interval_steps = 0;
   double interval_seconds = 10.0;
+  bool tensorboard = true;
 };
 
 struct RunConfig {
@@ -226,6 +227,7 @@ template <class Visitor>
 void visit_fields(LoggingConfig& c, Visitor&& field) {
   field("interval_steps", c.interval_steps, Range{0, 1e9}, "steps between progress lines; 0 = by time");
   field("interval_seconds", c.interval_seconds, Range{0, 60}, "seconds between progress lines");
+  field("tensorboard", c.tensorboard, "write an event file for TensorBoard beside the metrics");
 }
 
 template <class Visitor>
@@ -238,7 +240,7 @@ void visit_fields(RunConfig& c, Visitor&& field) {
   field("optimizer", c.optimizer, "optimizers, clipping and schedule");
   field("train", c.train, "length and batch of the run, validation");
   field("checkpoint", c.checkpoint, "when checkpoints are written, and resuming");
-  field("logging", c.logging, "progress lines");
+  field("logging", c.logging, "progress lines, TensorBoard");
 }
 
 }  // namespace engram

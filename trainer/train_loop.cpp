@@ -83,7 +83,7 @@ class TrainRun {
   }
 
   void start_log() {
-    log_.emplace(config().run.directory(), replica_.step);
+    log_.emplace(config().run.directory(), replica_.step, config().logging.tensorboard);
     progress_.emplace(std::cout, Progress::Options{.logging = config().logging,
                                                    .total_steps = config().train.steps,
                                                    .terminal = stdout_is_terminal(),

@@ -1,9 +1,11 @@
 """Every rank killed at several moments, and messages that must arrive whichever rank is first: many repetitions."""
 import os
+import random
 import signal
 import time
 import unittest
 
+import event_files
 import program
 
 RANKS = 4
@@ -47,6 +49,44 @@ class Killed(unittest.TestCase):
         program.run_well(corpus.train(name, *settings), RANKS)
         self.assertEqual([row["step"] for row in corpus.metrics(name)], list(range(1, done + 1)))
         self.assertEqual([int(step) for (step,) in corpus.csv_columns(name, "step")], list(range(1, done + 1)))
+
+
+class KilledAtRandom(unittest.TestCase):
+    """What any moment of death leaves in the files of metrics, from start-up to the saving of a checkpoint."""
+
+    KILLS = 20
+    SETTINGS = ("checkpoint.every=3", "train.eval_every=3", "optimizer.schedule.kind=constant")
+
+    def kill_after(self, name, num_steps, delay):
+        """Kills a run when its metrics have that many steps more than at its start, and a delay later."""
+        path = corpus.run_directory(name) / "metrics.jsonl"
+        process = program.start(corpus.train(name, *self.SETTINGS, "train.steps=100000"), 0)
+        size = path.stat().st_size if path.exists() else 0
+        end = time.monotonic() + program.TIME_LIMIT
+        num_found, seen = 0, size
+        while num_found < num_steps and time.monotonic() < end:
+            self.assertIsNone(process.poll(), "it ended by itself")
+            time.sleep(0.002)
+            now = path.stat().st_size if path.exists() else 0
+            num_found, seen = num_found + (now > seen), now  # shorter where it was cut back
+        time.sleep(delay)
+        process.kill()
+        process.communicate(timeout=program.TIME_LIMIT)
+
+    def test_no_step_is_missing_or_there_twice(self):
+        name, draw = "killed_at_random", random.Random(20261122)
+        for _ in range(self.KILLS):
+            self.kill_after(name, draw.choice((0, 1, 2, 3, 4, 7)), draw.uniform(0, 0.05))
+        done = corpus.metrics(name)[-1]["step"] + 5
+        program.run_well(corpus.train(name, *self.SETTINGS, f"train.steps={done}"))
+        steps = list(range(1, done + 1))
+        self.assertEqual([row["step"] for row in corpus.metrics(name)], steps)
+        self.assertEqual([int(step) for (step,) in corpus.csv_columns(name, "step")], steps)
+        evaluated = [step for step in steps if step % 3 == 0 or step == done]
+        self.assertEqual([event["step"] for event in corpus.events(name, "eval")], evaluated)
+        shown = event_files.scalars(corpus.run_directory(name))
+        self.assertEqual([step for step, _ in shown["loss"]], steps)
+        self.assertEqual([step for step, _ in shown["eval/loss"]], evaluated)
 
 
 class Messages(unittest.TestCase):

@@ -44,9 +44,10 @@ TEST(Config, ReadsEveryType) {
 TEST(Config, RefusesUnknownKeys) {
   EXPECT_EQ(refused_file(small_config_with("logging: {interval_step: 5}")),
             "c.yaml:10:11: logging.interval_step: unknown key; did you mean \"interval_steps\"? "
-            "(known: interval_steps, interval_seconds)");
+            "(known: interval_steps, interval_seconds, tensorboard)");
   EXPECT_EQ(refused_set({"logging.verbosity=3"}),
-            "--set logging.verbosity=3: logging.verbosity: unknown key (known: interval_steps, interval_seconds)");
+            "--set logging.verbosity=3: logging.verbosity: unknown key "
+            "(known: interval_steps, interval_seconds, tensorboard)");
   EXPECT_NE(refused_set({"model.heads=3"}).find("did you mean \"model.engram.heads\"?"), std::string::npos);
   EXPECT_NE(refused_set({"optimizer.lr=3"}).find("did you mean \"optimizer.dense.lr\"?"), std::string::npos);
   EXPECT_NE(refused_file(small_config_with("run.name: a")).find("c.yaml:10:1: run.name: unknown key"),

@@ -50,7 +50,7 @@ struct MetricsTest : ::testing::Test {
     std::ofstream(directory + "/" + name, std::ios::app | std::ios::binary) << more;
   }
   void write_steps(int64_t after, int64_t last) const {
-    MetricsLog log(directory, after);
+    MetricsLog log(directory, after, false);
     for (int64_t step = after + 1; step <= last; ++step) {
       StepMetrics metrics;
       metrics.step = step;
@@ -70,14 +70,14 @@ std::vector<int64_t> count_to(int64_t last) {
 
 TEST_F(MetricsTest, OneProcessWritesARun) {
   {
-    const MetricsLog log(directory, 0);
-    EXPECT_THROW(MetricsLog(directory, 0), Error);
+    const MetricsLog log(directory, 0, false);
+    EXPECT_THROW(MetricsLog(directory, 0, false), Error);
   }
-  EXPECT_NO_THROW(MetricsLog(directory, 0));
+  EXPECT_NO_THROW(MetricsLog(directory, 0, false));
 }
 
 TEST_F(MetricsTest, BothFilesHoldTheSameColumnsAndValues) {
-  MetricsLog log(directory, 0);
+  MetricsLog log(directory, 0, false);
   StepMetrics metrics;
   metrics.step = 3;
   metrics.tokens = int64_t{1} << 60;
@@ -142,13 +142,13 @@ TEST_F(MetricsTest, StartingAnewEmptiesTheFiles) {
 
 TEST_F(MetricsTest, TellsTheLastStep) {
   write_steps(0, 7);
-  EXPECT_EQ(MetricsLog(directory, 5).last_step(), 5);
-  EXPECT_EQ(MetricsLog(directory, 9).last_step(), 5);  // somebody removed lines
+  EXPECT_EQ(MetricsLog(directory, 5, false).last_step(), 5);
+  EXPECT_EQ(MetricsLog(directory, 9, false).last_step(), 5);  // somebody removed lines
   EXPECT_EQ(truncate_to(directory + "/nothing_here", 5), 0);
 }
 
 TEST_F(MetricsTest, RefusesStepsOutOfOrder) {
-  MetricsLog log(directory, 0);
+  MetricsLog log(directory, 0, false);
   StepMetrics metrics;
   metrics.step = 1;
   log.write(metrics);
@@ -159,17 +159,17 @@ TEST_F(MetricsTest, RefusesStepsOutOfOrder) {
 TEST_F(MetricsTest, RefusesForeignFiles) {
   fs::create_directories(directory);
   append("metrics.csv", "step,other\n1,2\n");
-  EXPECT_THROW(MetricsLog(directory, 5), Error);
+  EXPECT_THROW(MetricsLog(directory, 5, false), Error);
   fs::remove_all(directory);
   fs::create_directories(directory);
   append("metrics.jsonl", "hello\n");
-  EXPECT_THROW(MetricsLog(directory, 5), Error);
+  EXPECT_THROW(MetricsLog(directory, 5, false), Error);
   EXPECT_EQ(text("metrics.jsonl"), "hello\n");
-  EXPECT_THROW(MetricsLog("/proc/no", 0), Error);
+  EXPECT_THROW(MetricsLog("/proc/no", 0, false), Error);
 }
 
 TEST_F(MetricsTest, EventsSurviveAnyText) {
-  MetricsLog log(directory, 0);
+  MetricsLog log(directory, 0, false);
   log.event(0, "fault", {{"message", "line\nbreak \xff \"quoted\""}});
   const auto object = nlohmann::json::parse(lines("events.jsonl").at(0));
   EXPECT_EQ(object["event"], "fault");
@@ -177,7 +177,7 @@ TEST_F(MetricsTest, EventsSurviveAnyText) {
 }
 
 TEST_F(MetricsTest, AFailedWriteIsAnError) {
-  MetricsLog log(directory, 0);
+  MetricsLog log(directory, 0, false);
   rlimit before{};
   getrlimit(RLIMIT_FSIZE, &before);
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);
@@ -194,7 +194,7 @@ TEST_F(MetricsTest, AFailedWriteIsAnError) {
 TEST_F(MetricsTest, RefusesWhatIsNoFile) {
   fs::create_directories(directory);
   fs::create_symlink("/dev/zero", directory + "/metrics.jsonl");  // would be read without end
-  EXPECT_THROW(MetricsLog(directory, 0), Error);
+  EXPECT_THROW(MetricsLog(directory, 0, false), Error);
 }
 
 }  // namespace

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace engram {
+
+// A file that only grows. Each append() is one write, so that a killed process leaves whole records behind. All
+// functions throw Error with the path and the system's reason.
+class AppendFile {
+ public:
+  // Opens the file, made where it is missing.
+  explicit AppendFile(std::string path);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  void append(std::string_view bytes);
+  // Brings what was appended to the disk.
+  void sync();
+
+ private:
+  std::string path_;
+  int file_ = -1;
+};
+
+}  // namespace engram
