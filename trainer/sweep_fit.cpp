@@ -7,38 +7,11 @@
 #include <set>
 
 #include "kernels/core/check.h"
-#include "kernels/core/rng.h"
 
 namespace engram {
 namespace {
 
 constexpr int64_t kNumResamples = 4000;
-
-// Random indices for one resample; a pure function of the resample's number and the draw's.
-class Draws {
- public:
-  explicit Draws(int64_t resample) : resample_(static_cast<uint64_t>(resample)) {}
-  size_t below(size_t count) {
-    constexpr uint64_t kKey = 0x5eed;
-    const uint64_t word = philox(kKey, resample_, next_++).word[0];
-    return static_cast<size_t>(word * count >> 32);
-  }
-
- private:
-  uint64_t resample_, next_ = 0;
-};
-
-Interval interval_of(std::vector<double> values) {
-  if (values.empty()) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
-  std::sort(values.begin(), values.end());
-  const auto at = [&](double share) {
-    const double position = share * static_cast<double>(values.size() - 1);
-    const auto below = static_cast<size_t>(position);
-    const size_t above = std::min(below + 1, values.size() - 1);
-    return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
-  };
-  return {at(0.025), at(0.975)};
-}
 
 size_t count_different(std::span<const DataPoint> points) {
   std::set<double> different;
@@ -176,7 +149,7 @@ Difference paired_difference(const CurveArm& arm, const CurveArm& other) {
     for (size_t k = 0; k < differences.size(); ++k) sum += differences[draws.below(differences.size())];
     means.push_back(sum / count);
   }
-  result.interval = interval_of(std::move(means));
+  result.interval = percentile_interval(std::move(means));
   return result;
 }
 
@@ -201,14 +174,14 @@ CurveFit fit_curve(std::span<const CurveArm> arms) {
     for (size_t i = 0; i < means.size(); ++i) points.push_back(means[draws.below(means.size())]);
     return points;
   });
-  result.minimum_by_residuals = interval_of(residuals.minima);
-  result.minimum_by_cases = interval_of(cases.minima);
-  result.curvature_by_cases = interval_of(cases.curvatures);
+  result.minimum_by_residuals = percentile_interval(residuals.minima);
+  result.minimum_by_cases = percentile_interval(cases.minima);
+  result.curvature_by_cases = percentile_interval(cases.curvatures);
   result.convex_share = static_cast<double>(cases.num_convex) / static_cast<double>(cases.curvatures.size());
   if (!has_seeds(arms)) return result;
   const Resampled seeds = resampled([&](Draws& draws) { return resample_seeds(arms, draws); });
-  result.minimum_by_seeds = interval_of(seeds.minima);
-  result.curvature_by_seeds = interval_of(seeds.curvatures);
+  result.minimum_by_seeds = percentile_interval(seeds.minima);
+  result.curvature_by_seeds = percentile_interval(seeds.curvatures);
   return result;
 }
 
@@ -242,7 +215,7 @@ LogLinearFit fit_log_linear(std::span<const CurveArm> arms) {
     Draws draws(i);
     slopes.push_back(fit_line(resample_seeds(logs, draws)).slope);
   }
-  result.slope_by_seeds = interval_of(std::move(slopes));
+  result.slope_by_seeds = percentile_interval(std::move(slopes));
   return result;
 }
 

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "trainer/resampling.h"
+
 // Statistics of a sweep's curve. Resampling is seeded: equal inputs give equal intervals.
 namespace engram {
 
@@ -31,11 +33,6 @@ struct Line {
 };
 // Throws Error for fewer than two different x.
 Line fit_line(std::span<const DataPoint> points);
-
-// Of 95 %, by percentiles.
-struct Interval {
-  double low = 0, high = 0;
-};
 
 // One point of a curve with the losses of its trials; `seeds` and `losses` go together.
 struct CurveArm {
