@@ -4,8 +4,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 #include "trainer/config_fields.h"
 #include "trainer/config_reader.h"
@@ -13,17 +11,6 @@
 
 namespace engram {
 namespace {
-
-// At most one byte more than a configuration may have, so that a huge file costs nothing.
-std::string read_start_of_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw ConfigError(path + ": cannot be opened; wanted a configuration file");
-  std::string text(kMaxYamlBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || (file.gcount() == 0 && !file.eof())) throw ConfigError(path + ": cannot be read");
-  text.resize(static_cast<size_t>(file.gcount()));
-  return text;
-}
 
 std::string explanation(const FieldInfo& field) {
   const std::string standing = field.is_required ? "required" : "default " + field.value;
@@ -41,7 +28,7 @@ Config parse(std::string_view text, std::string_view name, const std::vector<std
 }  // namespace
 
 RunConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
-  return parse_config(read_start_of_file(path), path, overrides);
+  return parse_config(read_config_file(path), path, overrides);
 }
 
 RunConfig parse_config(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
@@ -49,7 +36,7 @@ RunConfig parse_config(std::string_view text, std::string_view name, const std::
 }
 
 SweepFile load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
-  return parse<SweepFile>(read_start_of_file(path), path, overrides);
+  return parse<SweepFile>(read_config_file(path), path, overrides);
 }
 
 SweepFile parse_sweep(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {

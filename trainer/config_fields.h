@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "trainer/eval_config.h"
 #include "trainer/sweep_config.h"
 
 namespace engram {
@@ -24,6 +25,7 @@ struct FieldInfo {
 // Every key of `config`, sections before what they hold, in the order of the field lists.
 std::vector<FieldInfo> config_fields(const RunConfig& config);
 std::vector<FieldInfo> config_fields(const SweepFile& file);
+std::vector<FieldInfo> config_fields(const EvalTask& task);
 
 // Text that YAML reads back as the same string: plain where that is safe, otherwise quoted.
 std::string quoted_text(std::string_view text);

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 #include <iterator>
 #include <unordered_map>
 
 #include "trainer/config.h"
 #include "trainer/config_value.h"
+#include "trainer/eval_config.h"
 #include "trainer/key_suggestion.h"
 
 namespace engram {
@@ -57,6 +59,16 @@ struct ConfigReader<Config>::Assigner {
   }
 };
 
+std::string read_config_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw ConfigError(path + ": cannot be opened; wanted a configuration file");
+  std::string text(kMaxYamlBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad() || (file.gcount() == 0 && !file.eof())) throw ConfigError(path + ": cannot be read");
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
+}
+
 template <class Config>
 ConfigReader<Config>::ConfigReader() : fields_(config_fields(Config{})) {}
 
@@ -73,6 +85,13 @@ void ConfigReader<Config>::add_file(std::string_view text, std::string_view name
   }
   broken_ = true;
   if (problems.empty()) add({source, root.mark}, "wanted keys and values at the top");
+}
+
+template <class Config>
+void ConfigReader<Config>::add_part(const YamlNode& map, std::string_view name) {
+  top_ = {sources_.size(), map.mark};
+  sources_.emplace_back(name);
+  apply(map, top_.source);
 }
 
 template <class Config>
@@ -177,7 +196,7 @@ void ConfigReader<Config>::add_missing() {
   for (const FieldInfo& field : fields_) {
     if (!field.is_required || places_.count(field.path) > 0) continue;
     if (!has_failed(field.path)) {
-      add({}, fmt::format("{}: missing; wanted {} ({})", field.path, field.type, field.meaning));
+      add(top_, fmt::format("{}: missing; wanted {} ({})", field.path, field.type, field.meaning));
     }
     failed_.insert(field.path);
   }
@@ -192,7 +211,7 @@ void ConfigReader<Config>::add_rules() {
     // The rule may be broken by any of its keys; point at one that was given.
     const auto given = std::find_if(problem.keys.begin(), problem.keys.end(),
                                     [&](const std::string& key) { return places_.count(key) > 0; });
-    const Place place = given == problem.keys.end() ? Place{} : places_[*given];
+    const Place place = given == problem.keys.end() ? top_ : places_[*given];
     add(place, problem.keys[0] + ": " + problem.text);
   }
 }
@@ -231,5 +250,6 @@ std::string ConfigReader<Config>::message() const {
 
 template class ConfigReader<RunConfig>;
 template class ConfigReader<SweepFile>;
+template class ConfigReader<EvalTask>;
 
 }  // namespace engram

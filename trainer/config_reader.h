@@ -12,9 +12,12 @@
 
 namespace engram {
 
-// Fills a RunConfig or a SweepFile from trees of keys and values and collects everything that is wrong with them on the
-// way. Files and
-// --set go through the same walk: an override is a tree with one key per level.
+// At most one byte more than a configuration may have, so that a huge file costs nothing. Throws ConfigError.
+std::string read_config_file(const std::string& path);
+
+// Fills a RunConfig, a SweepFile or an EvalTask from trees of keys and values and collects everything that is wrong
+// with them on the way. Files, parts of files and --set go through the same walk: an override is a tree with one key
+// per level.
 template <class Config>
 class ConfigReader {
  public:
@@ -22,6 +25,8 @@ class ConfigReader {
 
   // `name` stands for the file in messages.
   void add_file(std::string_view text, std::string_view name);
+  // A map that is part of the file `name`; what it lacks is told at its place.
+  void add_part(const YamlNode& map, std::string_view name);
   void add_override(std::string_view text);  // "path=value"
 
   // The configuration, once required keys, ranges and combinations were checked too. Throws ConfigError with every
@@ -56,6 +61,7 @@ class ConfigReader {
   Config config_;
   std::vector<FieldInfo> fields_;
   std::vector<std::string> sources_;
+  Place top_;                            // where missing keys are told
   bool broken_ = false;                  // a file could not be read as a whole
   std::map<std::string, Value> values_;  // of the tree being applied
   std::map<std::string, Place> places_;  // where each key was given last
