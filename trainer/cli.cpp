@@ -82,17 +82,33 @@ void add_train(CLI::App& app, Parsed& parsed) {
 }
 
 void add_eval(CLI::App& app, Parsed& parsed) {
-  CLI::App* verb =
-      add_verb(app, parsed, parsed.eval,
-               {"eval", "Loss of a checkpoint on held-out text.", "engram eval runs/quickstart --samples 256"});
-  verb->add_option("checkpoint", parsed.eval.checkpoint, "checkpoint, or directory of a run (its newest)")
+  EvalCommand& fields = parsed.eval;
+  CLI::App* verb = add_verb(app, parsed, fields,
+                            {"eval", "Loss of a checkpoint on held-out text, or its results on a file of tasks.",
+                             "engram eval runs/quickstart --tasks configs/evaluation.yaml --root MY_DATA"});
+  verb->add_option("checkpoint", fields.checkpoint, "checkpoint, or directory of a run (its newest)")
       ->required()
       ->type_name("CHECKPOINT");
-  verb->add_option("--data", parsed.eval.data, "token store; default: the run's validation store")->type_name("STORE");
-  verb->add_option("--samples", parsed.eval.samples, "sequences; 0 = all")
+  CLI::Option* data =
+      verb->add_option("--data", fields.data, "token store; default: the run's validation store")->type_name("STORE");
+  verb->add_option("--samples", fields.samples, "sequences, or items of each task; 0 = all")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
-  verb->add_option("--tokenizer", parsed.eval.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
+  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
+  CLI::Option* tasks = verb->add_option("--tasks", fields.tasks, "what to evaluate, see docs/evaluation.md")
+                           ->excludes(data)
+                           ->type_name("FILE");
+  verb->add_option("--only", fields.only, "this task alone; may be repeated")
+      ->needs(tasks)
+      ->allow_extra_args(false)
+      ->type_name("NAME");
+  verb->add_option("--root", fields.root, "what paths in the tasks are relative to; default: here")
+      ->needs(tasks)
+      ->type_name("DIR");
+  verb->add_option("--output", fields.output, "file that gets the results (JSON)")->needs(tasks)->type_name("FILE");
+  verb->add_option("--items", fields.items, "file that gets every item's scores (JSON lines)")
+      ->needs(tasks)
+      ->type_name("FILE");
 }
 
 void add_generate(CLI::App& app, Parsed& parsed) {

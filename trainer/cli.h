@@ -17,9 +17,14 @@ struct TrainCommand {
 
 struct EvalCommand {
   std::string checkpoint;
-  std::string data;       // token store; empty = the run's data.validation
-  int64_t samples = 0;    // sequences; 0 = the whole store
-  std::string tokenizer;  // empty = the run's data.tokenizer
+  std::string data;               // token store; empty = the run's data.validation
+  int64_t samples = 0;            // sequences, or items of each task; 0 = all
+  std::string tokenizer;          // empty = the run's data.tokenizer
+  std::string tasks;              // file of tasks; empty = held-out loss alone
+  std::vector<std::string> only;  // names of tasks; empty = all
+  std::string root = ".";         // what paths in the tasks are relative to
+  std::string output;             // file of results; empty = none
+  std::string items;              // file of every item's scores; empty = none
 };
 
 struct GenerateCommand {

@@ -2,17 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 
+#include "data/atomic_file.h"
 #include "data/build_store.h"
 #include "kernels/core/device.h"
 #include "trainer/checkpoint.h"
 #include "trainer/compute.h"
 #include "trainer/config.h"
+#include "trainer/config_fields.h"
 #include "trainer/estimate.h"
+#include "trainer/eval_report.h"
 #include "trainer/evaluate.h"
 #include "trainer/generate.h"
+#include "trainer/key_suggestion.h"
+#include "trainer/manifest.h"
 
 namespace engram {
 namespace {
@@ -48,6 +54,54 @@ size_t whole_characters(const std::string& text) {
     return length > back ? text.size() - back : text.size();
   }
   return text.size();
+}
+
+// The tasks of a file, or those of them that are asked for.
+std::vector<EvalTask> chosen_tasks(const EvalCommand& command) {
+  std::vector<EvalTask> all = load_eval_tasks(command.tasks);
+  if (command.only.empty()) return all;
+  std::vector<std::string> names;
+  for (const EvalTask& task : all) names.push_back(task.name);
+  std::vector<EvalTask> chosen;
+  for (const std::string& name : command.only) {
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end()) {
+      throw ConfigError(fmt::format("--only {}: {} has no task of that name{} (known: {})", name, command.tasks,
+                                    suggestion_text(nearest_names(name, names)),
+                                    joined(std::vector<std::string_view>(names.begin(), names.end()))));
+    }
+    chosen.push_back(all[static_cast<size_t>(found - names.begin())]);
+  }
+  return chosen;
+}
+
+void run_tasks(Communicator& world, const EvalCommand& command, RunConfig config, const std::string& checkpoint) {
+  constexpr int64_t kTokensAtOnce = 4096;
+  const RunTokenizer tokenizer = load_tokenizer(config);
+  const std::vector<EvalTask> tasks = chosen_tasks(command);
+  std::vector<EvalItems> items;  // of all tasks before the first is scored, so that a bad file is told at once
+  for (const EvalTask& task : tasks) items.push_back(read_eval_items(task, command.root, tokenizer.tokenizer));
+  config.train.micro_batch = std::max<int64_t>(1, kTokensAtOnce / config.data.seq_len);
+  Replica replica(config, world, tokenizer.map(), model_dtype(config));
+  load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+
+  const bool is_first = world.rank() == 0;
+  if (is_first) std::cout << eval_table_head() << std::flush;
+  std::vector<EvalResult> results;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    results.push_back(run_eval_task(replica, tokenizer.tokenizer, tasks[i], items[i], command.samples));
+    if (is_first) std::cout << eval_table_lines(results.back()) << std::flush;
+  }
+  if (!is_first) return;
+  std::cout << eval_table_foot();
+  const EvalSubject subject{.checkpoint = checkpoint,
+                            .checkpoint_digest = digest_of_file(checkpoint + "/" + kManifestName),
+                            .step = read_manifest(checkpoint).step,
+                            .tokenizer_digest = tokenizer.tokenizer.digest(),
+                            .device = std::string(enum_name(config.device)),
+                            .precision = name_of(model_dtype(config))};
+  if (!command.output.empty()) write_file_atomically(command.output, eval_json(subject, results));
+  if (!command.items.empty()) write_file_atomically(command.items, eval_item_lines(results));
 }
 
 }  // namespace
@@ -96,6 +150,7 @@ void run_data_build(const DataBuildCommand& command) {
 void run_eval(Communicator& world, const EvalCommand& command) {
   const std::string checkpoint = resolve_checkpoint(command.checkpoint);
   const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
+  if (!command.tasks.empty()) return run_tasks(world, command, config, checkpoint);
   const std::string path = command.data.empty() ? config.data.validation : command.data;
   ENGRAM_CHECK(!path.empty(), "eval: no data; the run has no data.validation, give --data STORE");
   const RunTokenizer tokenizer = load_tokenizer(config);
