@@ -32,7 +32,7 @@ void expert_permute_plan(Stream& stream, const Tensor& expert, const ExpertPlan&
 
 void permute(Stream& stream, const Tensor& x, const Tensor& slot, const Tensor& sorted) {
   check(x, slot, sorted);
-  dispatch<Cpu<float, double>, Cuda<bfloat16, float, double>>(
+  dispatch<Cpu<float, double, int32_t>, Cuda<bfloat16, float, double, int32_t>>(
       "expert_permute", stream, x.dtype, [&]<class T>(auto& queue) {
         run(queue,
             Permute<T>{.x = view<const T, 2>(x), .slot = view<const int64_t, 2>(slot), .sorted = view<T, 2>(sorted)});

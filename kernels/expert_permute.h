@@ -24,7 +24,7 @@ void expert_permute_plan(Stream& stream, const Tensor& expert, const ExpertPlan&
 //
 //   x       [num_tokens, width]
 //   slot    [num_tokens, top_k]          int64, of the plan
-//   sorted  [num_tokens * top_k, width]  dtype of x, written
+//   sorted  [num_tokens * top_k, width]  dtype of x, which may be int32 too; written
 void permute(Stream& stream, const Tensor& x, const Tensor& slot, const Tensor& sorted);
 
 // y[t, :] = sum over i, in order, of sorted[slot[t, i], :], then + addend[t, :]: the combination of the experts'

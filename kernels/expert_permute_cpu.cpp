@@ -44,6 +44,7 @@ void run(CpuQueue& queue, const Unpermute<T>& a) {
 
 template void run(CpuQueue&, const Permute<float>&);
 template void run(CpuQueue&, const Permute<double>&);
+template void run(CpuQueue&, const Permute<int32_t>&);
 template void run(CpuQueue&, const Unpermute<float>&);
 template void run(CpuQueue&, const Unpermute<double>&);
 

@@ -222,6 +222,7 @@ void run(CudaQueue& queue, const Unpermute<T>& a) {
 template void run(CudaQueue&, const Permute<bfloat16>&);
 template void run(CudaQueue&, const Permute<float>&);
 template void run(CudaQueue&, const Permute<double>&);
+template void run(CudaQueue&, const Permute<int32_t>&);
 template void run(CudaQueue&, const Unpermute<bfloat16>&);
 template void run(CudaQueue&, const Unpermute<float>&);
 template void run(CudaQueue&, const Unpermute<double>&);

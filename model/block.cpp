@@ -34,14 +34,15 @@ void copy_residual(Context& ctx, const Residual& from, const Residual& to) {
 
 }  // namespace
 
-Block::Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute)
+Block::Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute,
+             const ExpertPlacement& experts)
     : recompute_(recompute),
       engram_(engram_at(store, name_of_block(layer), config, layer)),
       attention_connection_(connection(store, name_of_block(layer) + ".attention_norm", config)),
       attention_(store, name_of_block(layer) + ".attention", config),
       feed_forward_connection_(connection(store, name_of_block(layer) + ".feed_forward_norm", config)) {
   if (config.is_moe_layer(layer)) {
-    moe_.emplace(store, name_of_block(layer) + ".moe", config, layer - config.num_dense_layers);
+    moe_.emplace(store, name_of_block(layer) + ".moe", config, layer - config.num_dense_layers, experts);
   } else {
     feed_forward_.emplace(store, name_of_block(layer) + ".feed_forward",
                           FeedForwardShape{.hidden = config.hidden,

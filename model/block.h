@@ -22,7 +22,8 @@ class Block {
     Moe::Saved moe;
   };
   // recompute: keep the input alone, and compute the block again in backward.
-  Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute);
+  Block(ParameterStore& store, const ModelConfig& config, int64_t layer, bool recompute,
+        const ExpertPlacement& experts);
 
   Residual forward(Context& ctx, const Residual& input, const MicroBatch& batch, Saved& saved) const;
   // d: on entry the gradients of what forward() returned, one tensor for both parts; on return those of its input, in

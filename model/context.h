@@ -2,6 +2,7 @@
 
 #include "kernels/core/arena.h"
 #include "kernels/core/stream.h"
+#include "parallel/expert_exchange.h"
 
 namespace engram {
 
@@ -12,7 +13,8 @@ struct Context {
   Arena& arena;
   int64_t num_sequences = 0;
   int64_t seq_len = 0;
-  Tensor rope_table = {};  // [seq_len, head_dim / 2, 2], see rope.h
+  Tensor rope_table = {};             // [seq_len, head_dim / 2, 2], see rope.h
+  ExpertExchange* experts = nullptr;  // where ranks share the experts
   // Add to loads and to gate_sum: in the first forward pass of training only.
   bool count_statistics = false;
   Tensor loads = {};     // [num_mixtures, num_experts] int64: tokens routed to each expert, of mixtures in layer order

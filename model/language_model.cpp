@@ -11,10 +11,11 @@
 namespace engram {
 namespace {
 
-std::vector<std::unique_ptr<Block>> make_blocks(ParameterStore& store, const ModelConfig& config, bool recompute) {
+std::vector<std::unique_ptr<Block>> make_blocks(ParameterStore& store, const ModelConfig& config,
+                                                const LanguageModelOptions& options) {
   std::vector<std::unique_ptr<Block>> blocks;
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    blocks.push_back(std::make_unique<Block>(store, config, layer, recompute));
+    blocks.push_back(std::make_unique<Block>(store, config, layer, options.recompute, options.experts));
   }
   return blocks;
 }
@@ -26,7 +27,7 @@ LanguageModel::LanguageModel(ParameterStore& store, const ModelConfig& config, c
       options_(options),
       embedding_(store.add("embedding.weight", ParameterKind::kEmbedding, {config.vocab_size, config.hidden},
                            config.init_std)),
-      blocks_(make_blocks(store, config, options.recompute)),
+      blocks_(make_blocks(store, config, options)),
       final_norm_(store.add("final_norm.weight", ParameterKind::kVector, {config.hidden}, 0.0, 1.0), config.norm_eps),
       head_(config.tie_embeddings
                 ? embedding_

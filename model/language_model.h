@@ -10,6 +10,7 @@ namespace engram {
 struct LanguageModelOptions {
   bool recompute = false;       // see Block
   int64_t logits_chunk = 1024;  // tokens whose logits are held at once
+  ExpertPlacement experts = {};
 };
 
 // A decoder: token embedding, blocks, final norm, and a head of its own or the embedding's weight.

@@ -95,7 +95,8 @@ void ParameterStore::allocate(Stream& stream, const OwnershipMap& map) {
 }
 
 void ParameterStore::initialize(Stream& stream, uint64_t seed) {
-  for (const Parameter& parameter : parameters_) fill_initial(stream, parameter, seed, 0, parameter.value);
+  for (const Parameter& parameter : parameters_)
+    fill_initial(stream, parameter, seed, parameter.first, parameter.value);
 }
 
 void fill_initial(Stream& stream, const Parameter& parameter, uint64_t seed, int64_t first, const Tensor& values) {

@@ -17,6 +17,7 @@ struct Parameter {
   std::string name;
   ParameterKind kind = ParameterKind::kMatrix;
   std::vector<int64_t> shape;
+  int64_t first = 0;  // where its elements begin in the whole parameter: not 0 for a rank's share of the experts
   double init_deviation = 0.0;
   double init_mean = 0.0;
   Tensor value;  // dtype of the model
@@ -25,9 +26,9 @@ struct Parameter {
   int64_t numel() const;
 };
 
-// The initial values of elements [first, first + values.numel()) of a parameter: counter-based normals keyed by (seed,
-// name, element), computed in double and rounded to the accumulator of values' dtype, then to that. They are the same
-// on any number of ranks and devices, and for the parameters that two models have in common.
+// The initial values of elements [first, first + values.numel()) of a whole parameter: counter-based normals keyed by
+// (seed, name, element), computed in double and rounded to the accumulator of values' dtype, then to that. They are the
+// same on any number of ranks and devices, and for the parameters that two models have in common.
 void fill_initial(Stream& stream, const Parameter& parameter, uint64_t seed, int64_t first, const Tensor& values);
 
 // A named array that is neither trained nor recomputed: part of checkpoints, equal on all ranks (router biases).

@@ -209,8 +209,7 @@ void load_checkpoint(Replica& r, const RunIdentity& identity, const std::string&
     }
     read_tensors(files, r, scope == LoadScope::kWeights);
   });
-  r.dense_optimizer.publish(r.stream, r.reducer.own_part(r.store.values()));
-  r.reducer.all_gather(r.stream, r.store.values()).wait();
+  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream).wait();
   if (scope == LoadScope::kWeights) return;
   r.step = manifest.step;
   r.state.set_applied_updates(r.stream, manifest.applied_updates);

@@ -13,11 +13,11 @@ struct NamedArray {
   Tensor value;
 };
 
-// The arrays that lie like the owned part of the dense parameters: value, then the optimizer's.
-std::vector<NamedArray> dense_arrays(Replica& r, bool weights_only) {
-  std::vector<NamedArray> arrays{{"value", r.own_weights()}};
+// The arrays that lie like the owned part of the group's parameters: value, then the optimizer's.
+std::vector<NamedArray> dense_arrays(const ZeroGroup& group, bool weights_only) {
+  std::vector<NamedArray> arrays{{"value", group.own_weights()}};
   if (weights_only) return arrays;
-  for (const OptimizerArray& array : r.dense_optimizer.state()) arrays.push_back({array.name, array.value});
+  for (const OptimizerArray& array : group.optimizer_state()) arrays.push_back({array.name, array.value});
   return arrays;
 }
 
@@ -84,28 +84,36 @@ void write_table(Hdf5Writer& file, Replica& r, int64_t table) {
   }
 }
 
-// Reads the part of one parameter that the file holds and this rank owns; returns how many elements.
-int64_t read_slice(const Hdf5Reader& file, Replica& r, const std::string& name, const ParameterSlice& wanted,
-                   const Tensor& target) {
+void write_dense(Hdf5Writer& file, Replica& r, const ZeroGroup& group) {
+  for (const ParameterSlice& slice : group.own_slices()) {
+    for (const NamedArray& array : dense_arrays(group, false)) {
+      const std::string name = dense_name(group.parameter(slice), array.name);
+      write_tensor(file, r, name, array.value.rows(group.part_offset(slice), slice.count));
+      file.set_attribute(name, "offset", group.whole_offset(slice));
+    }
+  }
+}
+
+// Reads the part of elements [first, first + target.numel()) of a parameter that the file holds; returns how many.
+int64_t read_slice(const Hdf5Reader& file, Replica& r, const std::string& name, int64_t first, const Tensor& target) {
   if (!file.has_dataset(name)) return 0;
   const int64_t offset = file.int_attribute(name, "offset"), count = file.dataset_info(name).shape.at(0);
-  const int64_t begin = std::max(offset, wanted.offset);
-  const int64_t end = std::min(offset + count, wanted.offset + wanted.count);
+  const int64_t begin = std::max(offset, first), end = std::min(offset + count, first + target.numel());
   if (begin >= end) return 0;
-  read_tensor(file, r, name, begin - offset, target.rows(begin - wanted.offset, end - begin));
+  read_tensor(file, r, name, begin - offset, target.rows(begin - first, end - begin));
   return end - begin;
 }
 
-void read_dense(const std::vector<Hdf5Reader>& files, Replica& r, bool weights_only) {
-  for (const ParameterSlice& slice : r.ownership.slices(r.world.rank())) {
-    const Parameter& parameter = r.store.parameters()[static_cast<size_t>(slice.parameter)];
-    for (const NamedArray& array : dense_arrays(r, weights_only)) {
-      const std::string name = dense_name(parameter, array.name);
-      const Tensor target = array.value.rows(r.ownership.part_offset(slice), slice.count);
+void read_dense(const std::vector<Hdf5Reader>& files, Replica& r, const ZeroGroup& group, bool weights_only) {
+  for (const ParameterSlice& slice : group.own_slices()) {
+    for (const NamedArray& array : dense_arrays(group, weights_only)) {
+      const std::string name = dense_name(group.parameter(slice), array.name);
+      const Tensor target = array.value.rows(group.part_offset(slice), slice.count);
+      const int64_t first = group.whole_offset(slice);
       int64_t found = 0;
-      for (const Hdf5Reader& file : files) found += read_slice(file, r, name, slice, target);
+      for (const Hdf5Reader& file : files) found += read_slice(file, r, name, first, target);
       ENGRAM_CHECK(found == slice.count, "checkpoint of ", files.at(0).path(), ": ", name, " has ", found,
-                   " of the elements ", slice.offset, " to ", slice.offset + slice.count, " that this rank needs");
+                   " of the elements ", first, " to ", first + slice.count, " that this rank needs");
     }
   }
 }
@@ -148,14 +156,7 @@ void read_tables(const std::vector<Hdf5Reader>& files, Replica& r, bool weights_
 }  // namespace
 
 void write_tensors(Hdf5Writer& file, Replica& r) {
-  for (const ParameterSlice& slice : r.ownership.slices(r.world.rank())) {
-    const Parameter& parameter = r.store.parameters()[static_cast<size_t>(slice.parameter)];
-    for (const NamedArray& array : dense_arrays(r, false)) {
-      const std::string name = dense_name(parameter, array.name);
-      write_tensor(file, r, name, array.value.rows(r.ownership.part_offset(slice), slice.count));
-      file.set_attribute(name, "offset", slice.offset);
-    }
-  }
+  for (const ZeroGroup& group : r.zero_groups) write_dense(file, r, group);
   if (r.world.rank() == 0) {
     for (const StateArray& state : r.store.states()) write_tensor(file, r, "state/" + state.name, state.value);
   }
@@ -164,7 +165,7 @@ void write_tensors(Hdf5Writer& file, Replica& r) {
 }
 
 void read_tensors(const std::vector<Hdf5Reader>& files, Replica& r, bool weights_only) {
-  read_dense(files, r, weights_only);
+  for (const ZeroGroup& group : r.zero_groups) read_dense(files, r, group, weights_only);
   for (const StateArray& state : r.store.states()) {
     read_tensor(files.at(0), r, "state/" + state.name, 0, state.value);
   }

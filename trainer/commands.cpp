@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <numeric>
 
 #include "data/atomic_file.h"
 #include "data/build_store.h"
@@ -32,6 +33,7 @@ RunConfig config_for_use(const std::string& checkpoint, const std::string& token
     config.device = DeviceChoice::kCpu;
     config.train.precision = Precision::kAuto;
   }
+  config.parallel.expert = std::gcd(config.parallel.expert, world_size);
   config.parallel.table = 0;
   config.train.micro_batch = 1;
   config.train.global_batch = world_size;

@@ -80,10 +80,12 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
   const bool on_cuda = config.device == DeviceChoice::kCuda;
   const DType dtype = model_dtype(config);
   const int64_t narrow = size_of(dtype), wide = size_of(accumulator(dtype));
-  const int64_t dense = count_parameters(config.model).dense();
+  const ParameterCount count = count_parameters(config.model);
+  const int64_t dense = count.dense();
+  const int64_t local = dense - count.routed_experts + count.routed_experts / config.parallel.expert;
   MemoryEstimate m;
-  m.parameters = dense * narrow;
-  m.gradients = dense * wide;
+  m.parameters = local * narrow;
+  m.gradients = local * wide;
   m.optimizer =
       (dtype == DType::kBFloat16 ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
   m.activations = activation_bytes(config, world_size, dtype);

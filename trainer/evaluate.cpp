@@ -16,7 +16,7 @@ double micro_batch_loss(Replica& r, const StepBatch& batch) {
     r.memory->begin_fetch(r.stream, batch, num_sequences);
     micro_batch.memory = r.memory->micro_batch(0);
   }
-  Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = num_sequences, .seq_len = batch.seq_len};
+  Context ctx = r.context(num_sequences, batch.seq_len);
   LanguageModel::Saved saved;
   const Tensor hidden = r.model.forward(ctx, micro_batch, saved);
   const Tensor losses = r.arena.take("losses", accumulator(hidden.dtype), {ctx.num_tokens()});

@@ -40,7 +40,7 @@ std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
     r.memory->begin_fetch(r.stream, batch, 1);
     micro_batch.memory = r.memory->micro_batch(0);
   }
-  Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = batch.seq_len};
+  Context ctx = r.context(1, batch.seq_len);
   LanguageModel::Saved saved;
   const Tensor hidden = r.model.forward(ctx, micro_batch, saved);
   Tensor logits = r.model.logits(ctx, hidden.rows(batch.seq_len - 1, 1));

@@ -1,14 +1,25 @@
 #include "trainer/replica.h"
 
 #include "kernels/core/device.h"
+#include "parallel/self_communicator.h"
 #include "trainer/compute.h"
 #include "trainer/step.h"
 
 namespace engram {
 namespace {
 
-LanguageModelOptions model_options(const RunConfig& config) {
-  return {.recompute = config.train.recompute, .logits_chunk = config.train.logits_chunk};
+LanguageModelOptions model_options(const RunConfig& config, ParameterStore& expert_store, int64_t expert_rank) {
+  LanguageModelOptions options{.recompute = config.train.recompute, .logits_chunk = config.train.logits_chunk};
+  if (config.parallel.expert == 1) return options;
+  options.experts = {.store = &expert_store, .num_ranks = config.parallel.expert, .rank = expert_rank};
+  return options;
+}
+
+std::optional<ExpertExchange> make_expert_exchange(const RunConfig& config, Communicator& group) {
+  if (config.parallel.expert == 1) return std::nullopt;
+  const ExpertShard shard{
+      .num_experts = config.model.moe.num_experts, .num_ranks = config.parallel.expert, .rank = group.rank()};
+  return ExpertExchange(group, shard, config.parallel.expert_headroom);
 }
 
 // Micro-batch of the right shape that lies nowhere.
@@ -38,15 +49,22 @@ MemoryRows dry_memory(Arena& arena, const RunConfig& config, std::optional<Fetch
 int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtype) {
   Stream stream = DryQueue{};
   Arena arena = Arena::dry();
-  ParameterStore store(dtype);
-  const LanguageModel model(store, config.model, model_options(config));
-  store.allocate(stream, OwnershipMap(store.numels(), static_cast<int>(world_size), ZeroPolicy::kFlat));
+  ParameterStore store(dtype), expert_store(dtype);
+  const LanguageModel model(store, config.model, model_options(config, expert_store, 0));
+  for (ParameterStore* each : {&store, &expert_store}) {
+    each->allocate(stream, OwnershipMap(each->numels(), static_cast<int>(world_size), ZeroPolicy::kFlat));
+  }
+  SelfCommunicator nobody;
+  std::optional<ExpertExchange> experts = make_expert_exchange(config, nobody);
 
   std::optional<FetchedRows> fetched;
   MicroBatch micro_batch = dry_micro_batch(config);
   micro_batch.memory = dry_memory(arena, config, fetched, dtype);
-  Context ctx{
-      .stream = stream, .arena = arena, .num_sequences = config.train.micro_batch, .seq_len = config.data.seq_len};
+  Context ctx{.stream = stream,
+              .arena = arena,
+              .num_sequences = config.train.micro_batch,
+              .seq_len = config.data.seq_len,
+              .experts = experts ? &*experts : nullptr};
   run_micro_batch(model, ctx, micro_batch, 1.0, arena.take("loss", DType::kFloat64, {1}));
   return arena.peak_bytes() + (int64_t{1} << 16);  // what small tensors of the step take besides
 }
@@ -59,20 +77,15 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
       stream(make_compute_stream(config, world)),
       prepare_stream(make_compute_stream(config, world, StreamPriority::kHigh)),
       store(dtype),
-      model(store, config.model, model_options(config)),
-      ownership(store.numels(), mesh.data().size(), ZeroPolicy::kFlat),
-      reducer(mesh.data(), ownership),
-      dense_optimizer(stream, config.optimizer.dense, dtype, ownership.part_size()),
+      expert_store(dtype),
+      experts(make_expert_exchange(config, *mesh.expert().shard)),
+      model(store, config.model, model_options(config, expert_store, mesh.expert().shard->rank())),
       state(stream, config),
       arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
   set_deterministic(stream, config.train.deterministic);
-  store.allocate(stream, ownership);
   const auto seed = static_cast<uint64_t>(config.run.seed);
-  store.initialize(stream, seed);
-  for (const ParameterSlice& slice : ownership.slices(world.rank())) {  // a master copy starts from unrounded values
-    fill_initial(stream, store.parameters()[static_cast<size_t>(slice.parameter)], seed, slice.offset,
-                 own_weights().rows(ownership.part_offset(slice), slice.count));
-  }
+  zero_groups.emplace_back(stream, store, mesh.data(), config.optimizer.dense, seed);
+  if (experts) zero_groups.emplace_back(stream, expert_store, *mesh.expert().replica, config.optimizer.dense, seed);
   if (config.model.engram.enabled()) memory.emplace(stream, *mesh.table().shard, config, vocabulary, dtype);
 }
 

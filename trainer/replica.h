@@ -3,11 +3,10 @@
 #include <optional>
 
 #include "model/language_model.h"
-#include "parallel/grad_reducer.h"
 #include "parallel/mesh.h"
-#include "trainer/dense_optimizer.h"
 #include "trainer/memory.h"
 #include "trainer/step_state.h"
+#include "trainer/zero_group.h"
 
 namespace engram {
 
@@ -18,8 +17,8 @@ struct StepInput {
   Event used;      // on the stream that computes
 };
 
-// What one rank holds of a training run. Dense parameters and gradients are whole on every rank, their optimizer state
-// and the memory tables are divided over the ranks.
+// What one rank holds of a training run. Dense parameters and gradients are whole on every rank, but for experts that
+// ranks share; their optimizer state and the memory tables are divided over the ranks.
 struct Replica {
   // Values from run.seed, the same for any number of ranks and any device; world must outlive the replica. dtype: of
   // parameters and activations, model_dtype() or, on the CPU as the reference, float64. Collective; throws Error for
@@ -36,10 +35,10 @@ struct Replica {
   Stream stream;
   Stream prepare_stream;  // for the batch of the next step
   ParameterStore store;
+  ParameterStore expert_store;  // this rank's experts where ranks share them, else nothing
+  std::optional<ExpertExchange> experts;
   LanguageModel model;
-  OwnershipMap ownership;
-  GradReducer reducer;
-  DenseOptimizer dense_optimizer;
+  std::deque<ZeroGroup> zero_groups;  // of the stores
   std::optional<Memory> memory;
   StepState state;  // sums and decisions of the step at hand, and the number of applied updates
   Arena arena;      // activations of one step
@@ -47,14 +46,20 @@ struct Replica {
   int64_t num_inputs = 0;
   int64_t step = 0;  // steps issued, skipped ones included: fixes the position in the data
 
+  // For one micro-batch: without statistics.
+  Context context(int64_t num_sequences, int64_t seq_len) {
+    return {.stream = stream,
+            .arena = arena,
+            .num_sequences = num_sequences,
+            .seq_len = seq_len,
+            .experts = experts ? &*experts : nullptr};
+  }
   int64_t history() const { return memory ? memory->history() : 0; }
   int64_t local_sequences() const { return config.train.global_batch / world.size(); }
   StepInput& next_input() { return inputs[static_cast<size_t>(num_inputs++ % std::ssize(inputs))]; }
-  // This rank's part of the weights that are trained and stored, see DenseOptimizer.
-  Tensor own_weights() const { return dense_optimizer.weights(reducer.own_part(store.values())); }
 };
 
-// Bytes of activations of one step on one rank: the step's own code, run dry.
+// Bytes of activations of one step on one rank: the step's own code, run dry. Without what ExpertExchange takes.
 int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtype);
 
 }  // namespace engram

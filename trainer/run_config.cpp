@@ -52,10 +52,6 @@ void add_computing_problems(const RunConfig& config, ConfigProblems& problems) {
   if (config.device == DeviceChoice::kCuda && !built_with_cuda()) {
     problems.push_back({{"device"}, "cuda, but this program was built without CUDA; wanted cpu"});
   }
-  if (config.parallel.expert != 1) {
-    problems.push_back(
-        {{"parallel.expert"}, fmt::format("{}; training wants 1, all experts on each rank", config.parallel.expert)});
-  }
 }
 
 // Rows of one layer's table that are there for certain: each head has at least its base size.
@@ -74,9 +70,10 @@ ConfigProblems validate(const RunConfig& c) {
   }
   append_problems(problems, "model", validate(c.model));
   add_run_problems(c.run, problems);
-  if (c.parallel.expert > 1 && c.model.moe.num_experts % c.parallel.expert != 0) {
+  const int64_t num_experts = c.model.moe.num_experts;
+  if (c.parallel.expert > 1 && (num_experts == 0 || num_experts % c.parallel.expert != 0)) {
     problems.push_back({{"parallel.expert", "model.moe.num_experts"},
-                        fmt::format("{} ranks do not divide {} experts", c.parallel.expert, c.model.moe.num_experts)});
+                        fmt::format("{} ranks do not divide {} experts", c.parallel.expert, num_experts)});
   }
   if (c.train.micro_batch > 0 && c.train.global_batch % c.train.micro_batch != 0) {
     problems.push_back(

@@ -53,6 +53,7 @@ struct DataConfig {
 
 struct ParallelConfig {
   int64_t expert = 1;
+  double expert_headroom = 2.0;
   int64_t table = 0;
   int64_t timeout_seconds = 600;
 };
@@ -156,6 +157,8 @@ void visit_fields(DataConfig& c, Visitor&& field) {
 template <class Visitor>
 void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("expert", c.expert, Range{1, 1e6}, "ranks that share the experts; 1 = each rank has all");
+  field("expert_headroom", c.expert_headroom, Range{1, 1e6},
+        "rows that a rank has room for, over the rows that it sends to experts");
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
   field("timeout_seconds", c.timeout_seconds, Range{1, 1e6}, "seconds until a collective of GPUs counts as lost");
 }

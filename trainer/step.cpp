@@ -32,20 +32,18 @@ void accumulate_gradients(Replica& r, const StepBatch& batch) {
     Arena::Scope scope(r.arena);
     MicroBatch micro_batch = batch.micro_batch(i * train.micro_batch, train.micro_batch);
     if (r.memory) micro_batch.memory = r.memory->micro_batch(i);
-    Context ctx{.stream = r.stream,
-                .arena = r.arena,
-                .num_sequences = train.micro_batch,
-                .seq_len = batch.seq_len,
-                .count_statistics = true,
-                .loads = r.state.loads(),
-                .gate_sum = r.state.sum(StepSum::kGates)};
+    Context ctx = r.context(train.micro_batch, batch.seq_len);
+    ctx.count_statistics = true;
+    ctx.loads = r.state.loads();
+    ctx.gate_sum = r.state.sum(StepSum::kGates);
     run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss));
   }
 }
 
 // Gradients to the owners of what they belong to, and the sums of their squares.
 void reduce_gradients(Replica& r, StepReport& report) {
-  Pending dense = r.reducer.reduce_scatter(r.stream, r.store.grads());
+  std::vector<Pending> dense;
+  for (const ZeroGroup& group : r.zero_groups) dense.push_back(group.reduce(r.stream));
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
     sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
@@ -53,23 +51,24 @@ void reduce_gradients(Replica& r, StepReport& report) {
     report.seconds_exchange += r.memory->seconds_waited();
   }
   Stopwatch watch(report.seconds_reduce);
-  dense.wait();
-  sum_of_squares(r.stream, r.reducer.own_part(r.store.grads()), r.state.sum(StepSum::kDenseSquares));
+  for (Pending& sums : dense) sums.wait();
+  for (const ZeroGroup& group : r.zero_groups) {
+    sum_of_squares(r.stream, group.own_grads(), r.state.sum(StepSum::kDenseSquares));
+  }
 }
 
 // Unless the step is skipped: dense parameters on their owners, then everywhere; table rows on their owners; router
 // biases everywhere.
 void update(Replica& r, StepReport& report) {
-  const Tensor values = r.reducer.own_part(r.store.values());
-  r.dense_optimizer.update(r.stream, r.state.dense_control(), values, r.reducer.own_part(r.store.grads()));
-  Pending gather = r.reducer.all_gather(r.stream, r.store.values());
+  std::vector<Pending> dense;
+  for (ZeroGroup& group : r.zero_groups) dense.push_back(group.update(r.stream, r.state.dense_control()));
   if (r.memory) r.memory->update(r.stream, r.state.table_control());
   if (const Tensor& loads = r.state.loads(); loads.numel() > 0) {
     router_update_bias(r.stream, r.state.dense_control(), loads, r.config.model.moe.bias_update_rate,
                        r.store.state_values().reshape({loads.size(0), loads.size(1)}));
   }
   Stopwatch watch(report.seconds_reduce);
-  gather.wait();
+  for (Pending& values : dense) values.wait();
 }
 
 }  // namespace
@@ -114,7 +113,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared) {
     r.memory->begin_fetch(r.stream);
   }
 
-  zero(r.stream, r.store.grads());
+  for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.store().grads());
   r.state.begin(r.stream);
   accumulate_gradients(r, prepared.batch);
 

@@ -77,6 +77,15 @@ TEST_F(ExpertPermuteGpuTest, PlansLikeTheCpuForm) {
   }
 }
 
+TEST_F(ExpertPermuteGpuTest, MovesWholeNumbersLikeTheCpuForm) {
+  const Tensor expert = random_experts(130, 6, 7).reshape({780, 1});
+  const Plans p = plan(130, 6, 11, 7);
+  const Tensor want = host.take("want", DType::kInt32, {780, 1}), got = poisoned(DType::kInt32, {780, 1});
+  permute(cpu, expert, p.slot.reshape({780, 1}), want);
+  permute(stream, to_device(expert), p.device_slot.reshape({780, 1}), got);
+  EXPECT_TRUE(test::same_bits(to_host(got), want));
+}
+
 TEST_F(ExpertPermuteGpuTest, MovesAndSumsLikeTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     for (const int64_t num_tokens : {0, 1, 7, 130}) {

@@ -67,6 +67,14 @@ TEST_F(ExpertPermuteTest, PermuteMovesRowsBitForBit) {
   }
 }
 
+TEST_F(ExpertPermuteTest, PermuteMovesWholeNumbersToo) {
+  const Tensor expert = choose(kTokens), slot = plan(expert).slot;
+  const Tensor sorted = permuted(expert.reshape({expert.numel(), 1}), slot.reshape({slot.numel(), 1}));
+  const auto experts = host_span<int32_t>(sorted);
+  EXPECT_TRUE(std::is_sorted(experts.begin(), experts.end()));
+  EXPECT_EQ(std::count(experts.begin(), experts.end(), 4), std::ranges::count(host_span<int32_t>(expert), 4));
+}
+
 TEST_F(ExpertPermuteTest, EachIsTheGradientOfTheOther) {
   for (const int64_t num_tokens : {0, 1, 7}) {
     const Tensor x = test::random_tensor<double>(arena, 1, {num_tokens, kWidth});

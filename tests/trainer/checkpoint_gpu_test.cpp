@@ -13,8 +13,11 @@ struct CheckpointGpuTest : test::TrainGpuTest {};
 
 // Every bit of what is stored, whatever the precision that the model computes in.
 std::vector<std::vector<std::byte>> stored_bits(Replica& r) {
-  std::vector<Tensor> all{r.own_weights(), r.store.state_values()};
-  for (const OptimizerArray& array : r.dense_optimizer.state()) all.push_back(array.value);
+  std::vector<Tensor> all{r.store.state_values()};
+  for (const ZeroGroup& group : r.zero_groups) {
+    all.push_back(group.own_weights());
+    for (const OptimizerArray& array : group.optimizer_state()) all.push_back(array.value);
+  }
   if (r.memory) {
     all.push_back(r.memory->table().weight());
     for (const OptimizerArray& array : r.memory->optimizer_state()) all.push_back(array.value);

@@ -74,37 +74,39 @@ class GlobalStateBuilder {
   // Puts in what this rank owns; ranks may call it at the same time.
   void add(Replica& r) {
     const std::scoped_lock lock(mutex_);
-    std::vector<OptimizerArray> dense = r.dense_optimizer.state();
-    dense.push_back({"value", r.own_weights()});
-    for (const ParameterSlice& slice : r.ownership.slices(r.world.rank())) {
-      const Parameter& parameter = r.store.parameters()[static_cast<size_t>(slice.parameter)];
-      for (const OptimizerArray& array : dense) {
-        put("dense/" + parameter.name + "/" + array.name, slice.offset, parameter.numel(),
-            array.value.rows(r.ownership.part_offset(slice), slice.count));
-      }
-    }
-    for (const StateArray& state : r.store.states()) put(state.name, 0, state.value.size(0), state.value);
+    for (const ZeroGroup& group : r.zero_groups) add_dense(group);
+    for (const StateArray& state : r.store.states()) put(state.name, 0, state.value);
     if (r.memory) add_tables(r);
   }
   const GlobalState& state() const { return state_; }
 
  private:
+  void add_dense(const ZeroGroup& group) {
+    std::vector<OptimizerArray> arrays = group.optimizer_state();
+    arrays.push_back({"value", group.own_weights()});
+    for (const ParameterSlice& slice : group.own_slices()) {
+      for (const OptimizerArray& array : arrays) {
+        put("dense/" + group.parameter(slice).name + "/" + array.name, group.whole_offset(slice),
+            array.value.rows(group.part_offset(slice), slice.count));
+      }
+    }
+  }
   void add_tables(Replica& r) {
     std::vector<OptimizerArray> arrays = r.memory->optimizer_state();
     arrays.push_back({"weight", r.memory->table().weight()});
     const RowLayout& layout = r.memory->layout();
     for (const RowLayout::Block& block : layout.blocks(r.world.rank())) {
       for (const OptimizerArray& array : arrays) {
-        put("table/" + std::to_string(block.table) + "/" + array.name, block.first_row, layout.num_rows(block.table),
+        put("table/" + std::to_string(block.table) + "/" + array.name, block.first_row,
             array.value.rows(block.first_slot, block.num_rows));
       }
     }
   }
-  // Rows [first, first + part.size(0)) of an array of num_rows.
-  void put(const std::string& name, int64_t first, int64_t num_rows, const Tensor& part) {
+  // Rows [first, first + part.size(0)) of an array.
+  void put(const std::string& name, int64_t first, const Tensor& part) {
     const int64_t row_bytes = part.num_bytes() / part.size(0);
     std::vector<std::byte>& all = state_[name];
-    all.resize(static_cast<size_t>(num_rows * row_bytes));
+    all.resize(std::max(all.size(), static_cast<size_t>(first * row_bytes + part.num_bytes())));
     const auto* data = static_cast<const std::byte*>(part.data);
     std::copy(data, data + part.num_bytes(), all.begin() + first * row_bytes);
   }

@@ -167,8 +167,8 @@ TEST(TrainStep, ClippingScalesTheUpdateAndNotTheReportedNorm) {
     TinyReplica a(loose, world, DType::kFloat64), b(tight, world, DType::kFloat64);
     const StepReport first = test::made_up_step(a.replica), second = test::made_up_step(b.replica);
     EXPECT_EQ(first.norm, second.norm);
-    const auto m_loose = host_span<double>(a.replica.dense_optimizer.state()[0].value);
-    const auto m_tight = host_span<double>(b.replica.dense_optimizer.state()[0].value);
+    const auto m_loose = host_span<double>(a.replica.zero_groups.front().optimizer_state()[0].value);
+    const auto m_tight = host_span<double>(b.replica.zero_groups.front().optimizer_state()[0].value);
     for (size_t i = 0; i < m_loose.size(); ++i) {
       EXPECT_NEAR(m_tight[i], m_loose[i] * 1e-3 / (first.norm + 1e-6), 1e-12);
     }

@@ -82,8 +82,12 @@ struct TinyReplica {
 
 // Every bit that training changes on this rank, one array after the other.
 inline std::vector<Tensor> state_of(Replica& r) {
-  std::vector<Tensor> all{r.store.values(), r.own_weights()};
-  for (const OptimizerArray& array : r.dense_optimizer.state()) all.push_back(array.value);
+  std::vector<Tensor> all;
+  for (const ZeroGroup& group : r.zero_groups) {
+    all.push_back(group.store().values());
+    all.push_back(group.own_weights());
+    for (const OptimizerArray& array : group.optimizer_state()) all.push_back(array.value);
+  }
   for (const StateArray& state : r.store.states()) all.push_back(state.value);
   if (r.memory) {
     all.push_back(r.memory->table().weight());
