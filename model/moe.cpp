@@ -18,9 +18,10 @@ std::optional<FeedForward> shared_experts(ParameterStore& store, const std::stri
                       .residual_init_std = config.residual_init_std()});
 }
 
-// This rank's part of a matrix for each expert.
-Parameter& expert_matrix(ParameterStore& store, const std::string& name, const ExpertShard& shard, int64_t out,
-                         int64_t in, double deviation) {
+// A matrix [out, in] for each expert of this rank.
+Parameter& expert_matrix(ParameterStore& store, const std::string& name, const ExpertShard& shard,
+                         std::pair<int64_t, int64_t> shape, double deviation) {
+  const auto [out, in] = shape;
   Parameter& parameter = store.add(name, ParameterKind::kExpertMatrix, {shard.count(), out, in}, deviation);
   parameter.first = shard.first() * out * in;
   return parameter;
@@ -39,9 +40,9 @@ Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& conf
       router_(store.add(name + ".router.weight", ParameterKind::kRouter, {config.moe.num_experts, config.hidden},
                         config.init_std)),
       gate_up_(expert_matrix(placement.store ? *placement.store : store, name + ".experts.gate_up.weight", shard_,
-                             2 * config.moe.expert_hidden, config.hidden, config.init_std)),
+                             {2 * config.moe.expert_hidden, config.hidden}, config.init_std)),
       down_(expert_matrix(placement.store ? *placement.store : store, name + ".experts.down.weight", shard_,
-                          config.hidden, config.moe.expert_hidden, config.residual_init_std())),
+                          {config.hidden, config.moe.expert_hidden}, config.residual_init_std())),
       bias_(store.add_state(name + ".router.bias", accumulator(store.dtype()), {config.moe.num_experts})),
       shared_(shared_experts(store, name, config)) {}
 

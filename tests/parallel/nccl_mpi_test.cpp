@@ -1,5 +1,6 @@
 #include "parallel/nccl_communicator.h"
 
+#include "parallel/expert_exchange.h"
 #include "tests/parallel/device_exchange.h"
 
 // NCCL against the host's collectives, one card for each rank: threads of one process, or ranks of mpirun.
@@ -155,6 +156,36 @@ TEST(NcclTest, RowExchangeEqualsThatOfTheHost) {
         test::expect_device_exchange_equals_host({host, cards, host.rank()}, dtype, pattern, false);
       }
     }
+  });
+}
+
+TEST(NcclTest, ExpertsGetTheRowsThatTheyGetOnTheHost) {
+  for_each_group({1, 2, 4, 8}, [](Communicator& host, Communicator& cards, Card& card) {
+    Arena arena(Device::kCpu, int64_t{64} << 20);
+    Arena::Scope scope(card.arena);
+    const ExpertShard shard{.num_experts = 3 * host.size(), .num_ranks = host.size(), .rank = host.rank()};
+    std::vector<int64_t> starts{0};
+    for (int64_t e = 0; e < shard.num_experts; ++e) {
+      starts.push_back(starts.back() +
+                       philox(9, static_cast<uint64_t>(host.rank()), static_cast<uint64_t>(e)).word[0] % 200);
+    }
+    const Tensor offsets = test::tensor_of<int64_t>(arena, starts, {shard.num_experts + 1});
+    const Tensor rows = test::random_tensor<float>(arena, static_cast<uint64_t>(host.rank()), {starts.back(), 65});
+    Stream cpu = CpuQueue{};
+    ExpertExchange on_host(host, shard, 8), on_cards(cards, shard, 8);
+    const ExpertRoute want = on_host.route(cpu, offsets, 10'000);
+    const ExpertRoute got = on_cards.route(card.stream, card.upload(offsets), 10'000);
+    EXPECT_EQ(got.sent, want.sent);
+    EXPECT_EQ(got.received, want.received);
+
+    const Tensor want_arrived = arena.take("arrived", DType::kFloat32, {want.num_received, 65});
+    on_host.dispatch(cpu, rows, want, want_arrived).wait();
+    const Tensor arrived = card.poisoned(DType::kFloat32, {got.num_received, 65}), sent = card.upload(rows);
+    on_cards.dispatch(card.stream, sent, got, arrived).wait();
+    EXPECT_TRUE(test::same_bits(card.download(arena, arrived), want_arrived));
+    const Tensor back = card.poisoned(DType::kFloat32, {rows.size(0), 65});
+    on_cards.combine(card.stream, arrived, got, back).wait();
+    EXPECT_TRUE(test::same_bits(card.download(arena, back), rows));
   });
 }
 

@@ -138,6 +138,7 @@ std::string other_value(const FieldInfo& field) {
       {"train.global_batch", "64"},
       {"model.vocab_size", "4096"},
       {"parallel.expert", "2"},
+      {"parallel.expert_headroom", "2.5"},
   };
   if (const auto found = special.find(field.path); found != special.end()) return found->second;
   if (field.type == "true or false") return field.value == "true" ? "false" : "true";
