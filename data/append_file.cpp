@@ -12,7 +12,7 @@ namespace engram {
 
 AppendFile::AppendFile(std::string path) : path_(std::move(path)) {
   file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  ENGRAM_CHECK(file_ >= 0, path_, ": cannot be opened for writing: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, file_ >= 0, path_, ": cannot be opened for writing: ", std::strerror(errno));
 }
 
 AppendFile::~AppendFile() {
@@ -23,13 +23,14 @@ void AppendFile::append(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::write(file_, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
-    ENGRAM_CHECK(count > 0, path_, ": cannot be written: ", std::strerror(errno), "; is the disk full?");
+    ENGRAM_CHECK_AS(IoError, count > 0, path_, ": cannot be written: ", std::strerror(errno), "; is the disk full?");
     bytes.remove_prefix(static_cast<size_t>(count));
   }
 }
 
 void AppendFile::sync() {
-  ENGRAM_CHECK(::fsync(file_) == 0, path_, ": cannot be synced: ", std::strerror(errno), "; is the disk full?");
+  ENGRAM_CHECK_AS(IoError, ::fsync(file_) == 0, path_, ": cannot be synced: ", std::strerror(errno),
+                  "; is the disk full?");
 }
 
 }  // namespace engram

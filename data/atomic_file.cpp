@@ -24,7 +24,7 @@ struct Descriptor {
 
   Descriptor(const std::string& path, int flags, mode_t mode = 0)
       : number(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
-    ENGRAM_CHECK(number >= 0, path, ": open failed: ", std::strerror(errno));
+    ENGRAM_CHECK_AS(IoError, number >= 0, path, ": open failed: ", std::strerror(errno));
   }
   ~Descriptor() { ::close(number); }
   Descriptor(const Descriptor&) = delete;
@@ -45,7 +45,7 @@ std::string hex(const XXH128_hash_t& hash) {
 
 void sync(const std::string& path, int flags) {
   const Descriptor file(path, flags);
-  ENGRAM_CHECK(::fsync(file.number) == 0, path, ": fsync failed: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, ::fsync(file.number) == 0, path, ": fsync failed: ", std::strerror(errno));
 }
 
 }  // namespace
@@ -62,8 +62,8 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::publish() {
   sync_file(temporary_path_);
-  ENGRAM_CHECK(std::rename(temporary_path_.c_str(), path_.c_str()) == 0, path_, ": rename from ", temporary_path_,
-               " failed: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, std::rename(temporary_path_.c_str(), path_.c_str()) == 0, path_, ": rename from ",
+                  temporary_path_, " failed: ", std::strerror(errno));
   published_ = true;
   sync_directory(parent_of(path_));
 }
@@ -75,7 +75,7 @@ void write_file_atomically(const std::string& path, std::string_view contents) {
     while (!contents.empty()) {
       const ssize_t written = ::write(output.number, contents.data(), contents.size());
       if (written < 0 && errno == EINTR) continue;
-      ENGRAM_CHECK(written >= 0, file.temporary_path(), ": write failed: ", std::strerror(errno));
+      ENGRAM_CHECK_AS(IoError, written >= 0, file.temporary_path(), ": write failed: ", std::strerror(errno));
       contents.remove_prefix(static_cast<size_t>(written));
     }
   }
@@ -96,7 +96,7 @@ std::string digest_of_file(const std::string& path) {
   while (true) {
     const ssize_t count = ::read(file.number, buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
-    ENGRAM_CHECK(count >= 0, path, ": read failed: ", std::strerror(errno));
+    ENGRAM_CHECK_AS(IoError, count >= 0, path, ": read failed: ", std::strerror(errno));
     if (count == 0) return hex(XXH3_128bits_digest(state.get()));
     XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(count));
   }
@@ -104,9 +104,10 @@ std::string digest_of_file(const std::string& path) {
 
 void check_free_space(const std::string& directory, int64_t num_bytes) {
   struct statvfs status;
-  ENGRAM_CHECK(::statvfs(directory.c_str(), &status) == 0, directory, ": statvfs failed: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, ::statvfs(directory.c_str(), &status) == 0, directory,
+                  ": statvfs failed: ", std::strerror(errno));
   const auto available = static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
-  ENGRAM_CHECK(available >= num_bytes, directory, ": ", available, " bytes are free, wanted ", num_bytes);
+  ENGRAM_CHECK_AS(IoError, available >= num_bytes, directory, ": ", available, " bytes are free, wanted ", num_bytes);
 }
 
 }  // namespace engram

@@ -14,15 +14,15 @@ namespace engram {
 
 FileLock::FileLock(const std::string& path, bool wait)
     : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  ENGRAM_CHECK(file_ >= 0, path, ": cannot be opened: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, file_ >= 0, path, ": cannot be opened: ", std::strerror(errno));
   int result = 0;
   do result = ::flock(file_, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
   while (result != 0 && errno == EINTR);
   if (result == 0) return;
   const int error = errno;
   ::close(std::exchange(file_, -1));
-  ENGRAM_CHECK(error == EWOULDBLOCK, path, ": cannot be locked: ", std::strerror(error),
-               "; wanted a file system with flock()");
+  ENGRAM_CHECK_AS(IoError, error == EWOULDBLOCK, path, ": cannot be locked: ", std::strerror(error),
+                  "; wanted a file system with flock()");
 }
 
 FileLock::~FileLock() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <system_error>
 
 #include "parallel/fold.h"
 
@@ -83,6 +84,26 @@ void vote(Communicator& group, const std::string& problem) {
   const int64_t rank = first - lengths.begin();
   const auto words = texts.begin() + rank * longest;
   throw PeerFailed("rank " + std::to_string(rank) + ": " + std::string(words, words + *first));
+}
+
+void together(Communicator& group, const std::function<void()>& body) {
+  std::string problem;
+  std::exception_ptr own;
+  try {
+    body();
+  } catch (const std::system_error& error) {
+    problem = error.what();
+    own = std::make_exception_ptr(IoError(problem));
+  } catch (const std::exception& error) {
+    problem = error.what();
+    own = std::current_exception();
+  }
+  try {
+    vote(group, problem);
+  } catch (const Error&) {
+    if (own) std::rethrow_exception(own);
+    throw;
+  }
 }
 
 }  // namespace engram

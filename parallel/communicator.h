@@ -99,4 +99,8 @@ std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_
 // that would leave peers waiting for a rank that gave up.
 void vote(Communicator& group, const std::string& problem);
 
+// Runs the body, which calls no collective, on every rank, and votes: where it throws on any rank, all throw, those
+// ranks their own exception (IoError for one of the standard library about files), the others PeerFailed.
+void together(Communicator& group, const std::function<void()>& body);
+
 }  // namespace engram

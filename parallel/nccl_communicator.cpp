@@ -22,8 +22,8 @@ namespace engram {
 namespace {
 
 void check_nccl(ncclResult_t result, const char* call) {
-  if (result == ncclSuccess) return;
-  ENGRAM_FAIL(call, ": ", ncclGetErrorString(result), "; ", ncclGetLastError(nullptr));
+  ENGRAM_CHECK_AS(Unavailable, result == ncclSuccess, call, ": ", ncclGetErrorString(result), "; ",
+                  ncclGetLastError(nullptr));
 }
 
 // The main thread hangs, so nobody above can do it.
@@ -301,8 +301,8 @@ void NcclCommunicator::send_rows(ncclComm_t comm, const Tensor& send, std::span<
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, NcclOptions options) {
-  ENGRAM_CHECK(options.card < num_cuda_devices(), "rank ", host.rank(), " wants CUDA device ", options.card, " of ",
-               num_cuda_devices(), "; start at most one rank for each device of a machine");
+  ENGRAM_CHECK_AS(Unavailable, options.card < num_cuda_devices(), "rank ", host.rank(), " wants CUDA device ",
+                  options.card, " of ", num_cuda_devices(), "; start at most one rank for each device of a machine");
   setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);  // NVLink multicast is a choice of the user
   return std::make_unique<NcclCommunicator>(host, std::make_shared<Link>(std::make_shared<Line>(host, options), host));
 }
@@ -314,7 +314,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, NcclOpt
 namespace engram {
 
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, NcclOptions) {
-  ENGRAM_FAIL("several ranks on CUDA wanted, but this program was built without NCCL; see docs/dependencies.md");
+  throw Unavailable("several ranks on CUDA wanted, but this program was built without NCCL; see docs/dependencies.md");
 }
 
 }  // namespace engram

@@ -28,20 +28,6 @@ std::string file_name(int64_t rank, int64_t world_size) {
   return "rank-" + padded("%05ld", rank) + "-of-" + padded("%05ld", world_size) + ".h5";
 }
 
-// Runs the body on every rank; where it throws on any, all throw.
-template <class Body>
-void together(Communicator& world, Body&& body) {
-  std::string problem;
-  try {
-    body();
-  } catch (const Error& error) {
-    problem = error.what();
-  } catch (const std::exception& error) {
-    problem = std::string("checkpoint: ") + error.what();
-  }
-  vote(world, problem);
-}
-
 // The step that a checkpoint's directory is named after; -1 where the name is not of that form.
 int64_t step_of(const std::string& name) {
   int64_t step = -1;

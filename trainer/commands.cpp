@@ -142,6 +142,9 @@ void run_data_build(const DataBuildCommand& command) {
   options.holdout_fraction = command.holdout;
   options.holdout_output = command.holdout_output;
   options.seed = static_cast<uint64_t>(command.seed);
+  options.progress = [](int64_t, int64_t) {
+    if (const Request request = signalled(); asks_to_leave(request)) throw Interrupted(request);
+  };
   const BuildSummary summary = build_token_store(options, store_encoder);
   print_store("store", summary.train);
   print_store("held out", summary.holdout);
@@ -150,6 +153,7 @@ void run_data_build(const DataBuildCommand& command) {
 }
 
 void run_eval(Communicator& world, const EvalCommand& command) {
+  const Requests requests(world);
   const std::string checkpoint = resolve_checkpoint(command.checkpoint);
   const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
   if (!command.tasks.empty()) return run_tasks(world, command, config, checkpoint);
@@ -158,13 +162,14 @@ void run_eval(Communicator& world, const EvalCommand& command) {
   const RunTokenizer tokenizer = load_tokenizer(config);
   const TokenStore store = open_store(path, tokenizer.tokenizer);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
+  requests.leave_if_asked();
   load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
   const BatchLoader loader(
       store,
       {.seq_len = config.data.seq_len, .history = replica.history(), .seed = 0, .order = SampleOrder::kSequential});
   const int64_t samples = command.samples == 0 ? loader.num_windows() : std::min(command.samples, loader.num_windows());
-  const double loss = evaluate(replica, loader, samples);
+  const double loss = evaluate(replica, loader, samples, requests);
   if (world.rank() != 0) return;
   std::cout << fmt::format("loss {:.4f} nats per token, perplexity {:.2f}, over {} tokens of {}\n", loss,
                            std::exp(loss), samples * config.data.seq_len, path);

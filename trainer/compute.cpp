@@ -15,12 +15,10 @@ DType model_dtype(const RunConfig& config) {
 std::unique_ptr<Communicator> make_cards(const RunConfig& config, Communicator& world) {
   if (config.device == DeviceChoice::kCpu) return nullptr;
   const int card = world.local_rank(), num_cards = num_cuda_devices();
-  std::string problem;
-  if (card >= num_cards) {
-    problem = "device: cuda, but this program sees " + std::to_string(num_cards) + " cards, and this is rank " +
-              std::to_string(card) + " (from 0) of its machine; start at most one rank per card";
-  }
-  vote(world, problem);
+  together(world, [&] {
+    ENGRAM_CHECK_AS(Unavailable, card < num_cards, "device: cuda, but this program sees ", num_cards,
+                    " cards, and this is rank ", card, " (from 0) of its machine; start at most one rank per card");
+  });
   if (world.size() == 1) return std::make_unique<SelfCommunicator>();
   return make_nccl_communicator(world, {.card = card,
                                         .timeout_seconds = static_cast<double>(config.parallel.timeout_seconds),

@@ -1,6 +1,7 @@
 #include "trainer/evaluate.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/core/device.h"
 #include "kernels/sum.h"
@@ -32,7 +33,7 @@ double micro_batch_loss(Replica& r, const StepBatch& batch) {
 
 }  // namespace
 
-double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples) {
+double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples, const Requests& requests) {
   const int64_t micro_batch = r.config.train.micro_batch, round = micro_batch * r.world.size();
   double loss = 0;
   BatchMemory memory;
@@ -42,9 +43,11 @@ double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples) {
     const int64_t first = begin + r.world.rank() * micro_batch;
     const StepBatch batch = memory.upload(r.stream, loader.load(first, micro_batch), r.config.model.engram.boundary,
                                           std::clamp<int64_t>(num_samples - first, 0, micro_batch));
-    loss += micro_batch_loss(r, batch);
+    std::array<double, 2> sums{micro_batch_loss(r, batch), weight_of(requests.poll())};
+    all_reduce_sum<double>(r.world, sums);
+    loss += sums[0];
+    if (const Request request = strongest_in(sums[1]); asks_to_leave(request)) throw Interrupted(request);
   }
-  all_reduce_sum<double>(r.world, std::span(&loss, 1));
   return loss / static_cast<double>(num_samples * r.config.data.seq_len);
 }
 

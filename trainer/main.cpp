@@ -1,6 +1,5 @@
-#include <unistd.h>
-
 #include <iostream>
+#include <thread>
 
 #include "parallel/mpi_communicator.h"
 #include "parallel/self_communicator.h"
@@ -10,13 +9,14 @@
 #include "trainer/commands.h"
 #include "trainer/config.h"
 #include "trainer/exit_codes.h"
+#include "trainer/requests.h"
 #include "trainer/sweep_commands.h"
 #include "trainer/train_loop.h"
 
 namespace engram {
 namespace {
 
-constexpr unsigned kSecondsForThePeer = 3;
+constexpr auto kTimeForThePeer = std::chrono::seconds(3);
 
 // Picks a function by the type of the command.
 template <class... Functions>
@@ -24,83 +24,106 @@ struct Overloaded : Functions... {
   using Functions::operator()...;
 };
 
-void run(Communicator& world, const Command& command) {
-  const bool first = world.rank() == 0;
-  std::visit(
-      Overloaded{[&](const TrainCommand& c) { run_train(world, c); }, [&](const EvalCommand& c) { run_eval(world, c); },
-                 [&](const GenerateCommand& c) { run_generate(world, c); },
-                 [&](const BenchStepCommand& c) { run_bench_step(world, c); },
-                 [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
-                 [&](const BenchDumpCommand& c) {
-                   if (first) run_bench_dump(c);
-                 },
-                 [&](const EstimateCommand& c) {
-                   if (first) run_estimate(c);
-                 },
-                 [&](const DataBuildCommand& c) {
-                   if (first) run_data_build(c);
-                 },
-                 [&](const SweepPlanCommand& c) {
-                   if (first) run_sweep_plan(c);
-                 },
-                 [&](const SweepRunCommand& c) {
-                   if (first) run_sweep(c);
-                 },
-                 [&](const SweepAddCommand& c) {
-                   if (first) run_sweep_add(c);
-                 },
-                 [&](const SweepStatusCommand& c) {
-                   if (first) run_sweep_status(c);
-                 },
-                 [&](const SweepReportCommand& c) {
-                   if (first) run_sweep_report(c);
-                 },
-                 [&](const ConfigPrintCommand& c) {
-                   if (first) run_config_print(c);
-                 },
-                 [&](const ConfigExplainCommand& c) {
-                   if (first) run_config_explain(c);
-                 },
-                 [&](const ShowText& c) {
-                   if (first) std::cout << c.text << std::flush;
-                 }},
-      command);
+bool has_safe_points(const Command& command) {
+  return std::holds_alternative<TrainCommand>(command) || std::holds_alternative<EvalCommand>(command) ||
+         std::holds_alternative<DataBuildCommand>(command) || std::holds_alternative<SweepRunCommand>(command);
 }
+
+// Returns the exit code.
+int run(Communicator& world, const Command& command) {
+  const bool first = world.rank() == 0;
+  int code = kExitOk;
+  std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, c); },
+                        [&](const EvalCommand& c) { run_eval(world, c); },
+                        [&](const GenerateCommand& c) { run_generate(world, c); },
+                        [&](const BenchStepCommand& c) { run_bench_step(world, c); },
+                        [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
+                        [&](const BenchDumpCommand& c) {
+                          if (first) run_bench_dump(c);
+                        },
+                        [&](const EstimateCommand& c) {
+                          if (first) run_estimate(c);
+                        },
+                        [&](const DataBuildCommand& c) {
+                          if (first) run_data_build(c);
+                        },
+                        [&](const SweepPlanCommand& c) {
+                          if (first) run_sweep_plan(c);
+                        },
+                        [&](const SweepRunCommand& c) {
+                          if (first) run_sweep(c);
+                        },
+                        [&](const SweepAddCommand& c) {
+                          if (first) run_sweep_add(c);
+                        },
+                        [&](const SweepStatusCommand& c) {
+                          if (first) run_sweep_status(c);
+                        },
+                        [&](const SweepReportCommand& c) {
+                          if (first) run_sweep_report(c);
+                        },
+                        [&](const ConfigPrintCommand& c) {
+                          if (first) run_config_print(c);
+                        },
+                        [&](const ConfigExplainCommand& c) {
+                          if (first) run_config_explain(c);
+                        },
+                        [&](const ShowText& c) {
+                          if (first) std::cout << c.text << std::flush;
+                        }},
+             command);
+  return code;
+}
+
+int exit_code_of(const std::exception& error) {
+  if (dynamic_cast<const IoError*>(&error) || dynamic_cast<const std::system_error*>(&error)) return kExitIo;
+  if (dynamic_cast<const Unavailable*>(&error)) return kExitUnavailable;
+  return dynamic_cast<const Error*>(&error) ? kExitData : kExitInternal;
+}
+
+struct Ending {
+  int code = kExitOk;
+  bool failed = false;  // on this rank, and nobody knows about the others
+};
 
 // Runs the command line on this rank; says what went wrong, with the rank where there are several. What a peer says
 // better is said only where the peer has not ended the job by then.
-int run_and_report(Communicator& world, const std::vector<std::string>& arguments) {
+Ending run_and_report(Communicator& world, const std::vector<std::string>& arguments, RequestSignals& signals) {
   const std::string where = world.size() > 1 ? "rank " + std::to_string(world.rank()) + ": " : "";
   try {
-    run(world, parse_command_line(arguments));
-    return kExitOk;
+    const Command command = parse_command_line(arguments);
+    if (!has_safe_points(command)) signals.give_back();
+    return {.code = run(world, command)};
+  } catch (const Interrupted& interrupted) {
+    if (world.rank() == 0) std::cerr << interrupted.what() << " before it was done" << std::endl;
+    return {.code = kExitRequeue};
   } catch (const ConfigError& error) {
-    if (world.rank() != 0) sleep(kSecondsForThePeer);  // rank 0 reads the same configuration, and says it for all
+    // Rank 0 reads the same configuration, and says it for all.
+    if (world.rank() != 0) std::this_thread::sleep_for(kTimeForThePeer);
     std::cerr << (world.rank() == 0 ? "" : where) << error.what() << std::endl;
-    return kExitUsage;
+    return {kExitUsage, true};
   } catch (const PeerFailed& error) {
-    sleep(kSecondsForThePeer);  // its message and exit code come first, and end this rank too
+    std::this_thread::sleep_for(kTimeForThePeer);  // its message and exit code come first, and end this rank too
     std::cerr << where << error.what() << std::endl;
-    return kExitRequeue;
-  } catch (const Error& error) {
-    std::cerr << where << error.what() << std::endl;
-    return kExitData;
+    return {kExitRequeue, true};
   } catch (const std::exception& error) {
-    std::cerr << where << "internal error: " << error.what() << std::endl;
-    return kExitInternal;
+    const int code = exit_code_of(error);
+    std::cerr << where << (code == kExitInternal ? "internal error: " : "") << error.what() << std::endl;
+    return {code, true};
   }
 }
 
 int main_of_rank(const std::vector<std::string>& arguments) {
+  RequestSignals signals;  // before MPI starts, which takes its time
   if (!MpiSession::launched()) {
     SelfCommunicator world;
-    return run_and_report(world, arguments);
+    return run_and_report(world, arguments, signals).code;
   }
   const MpiSession session;
   const auto world = session.world();
-  const int code = run_and_report(*world, arguments);
-  if (code != kExitOk) session.abort(code);  // while the world is there: to free it is collective
-  return code;
+  const Ending ending = run_and_report(*world, arguments, signals);
+  if (ending.failed) session.abort(ending.code);  // while the world is there: to free it is collective
+  return ending.code;
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ int64_t truncate_to(const std::string& directory, int64_t step) {
 std::string run_lock_path(const std::string& directory) { return file_in(directory, "run.lock"); }
 
 MetricsLog::MetricsLog(const std::string& directory, int64_t step, bool tensorboard)
-    : lock_(lock_run(directory)), last_step_(truncate_to(directory, step)) {
+    : directory_(directory), lock_(lock_run(directory)), last_step_(truncate_to(directory, step)) {
   const std::string csv_path = file_in(directory, kCsvFile);
   const bool is_new = !std::filesystem::exists(csv_path) || std::filesystem::file_size(csv_path) == 0;
   if (!is_new) check_header(csv_path);
@@ -189,6 +189,15 @@ void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& f
   }
   events_->append(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   if (tensorboard_) tensorboard_->write(step, scalars_of(kind, fields));
+}
+
+bool MetricsLog::has_event(int64_t step, std::string_view kind) const {
+  std::ifstream file(file_in(directory_, kEventsFile));
+  for (std::string line; std::getline(file, line);) {
+    const Json object = Json::parse(line);
+    if (object.at("step") == step && object.at("event") == kind) return true;
+  }
+  return false;
 }
 
 void MetricsLog::sync() {

@@ -76,10 +76,14 @@ class MetricsLog {
   // fault.
   void event(int64_t step, std::string_view kind, const EventFields& fields = {});
 
+  // Whether an event of that kind was logged at that step, by this process or one before it.
+  bool has_event(int64_t step, std::string_view kind) const;
+
   // Brings what was written to the disk (fsync); call before a checkpoint is committed.
   void sync();
 
  private:
+  std::string directory_;
   FileLock lock_;
   int64_t last_step_;
   std::optional<AppendFile> jsonl_, csv_, events_;  // opened after they were cut back

@@ -8,6 +8,7 @@
 #include "kernels/row_gather.h"
 #include "kernels/softmax_xent.h"
 #include "kernels/target_rank.h"
+#include "trainer/requests.h"
 
 namespace engram {
 namespace {
@@ -135,6 +136,7 @@ std::vector<SequenceScore> score(Replica& r, std::span<const ScoredTokens> seque
   BatchMemory memory;
   const auto num_ranks = static_cast<size_t>(r.world.size());
   for (size_t round = 0; round < batches.size(); round += num_ranks) {
+    Requests(r.world).leave_if_asked();
     // A rank that has no batch left computes the last one again: the fetch of a round is collective.
     const size_t mine = round + static_cast<size_t>(r.world.rank());
     const std::vector<size_t>& batch = batches[std::min(mine, batches.size() - 1)];

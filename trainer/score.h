@@ -18,7 +18,7 @@ struct SequenceScore {
 // data.seq_len tokens of a sequence are scored. Sequences of like length are computed together, as many as
 // train.micro_batch full ones have tokens, and batches are divided over the ranks, so that the same bits come out on
 // any number of them. Collective: every rank gives the same arguments and gets all results. Throws Error where a logit
-// is not a number.
+// is not a number, and Interrupted between batches.
 std::vector<SequenceScore> score(Replica& replica, std::span<const ScoredTokens> sequences, int32_t end_of_text);
 
 }  // namespace engram

@@ -41,15 +41,18 @@ void accumulate_gradients(Replica& r, const StepBatch& batch) {
 }
 
 // Gradients to the owners of what they belong to, and the sums of their squares.
-void reduce_gradients(Replica& r, StepReport& report) {
+void reduce_gradients(Replica& r, Request request, StepReport& report) {
+  StepState::HostSums host_sums{.requests = weight_of(request)};
   std::vector<Pending> dense;
   for (const ZeroGroup& group : r.zero_groups) dense.push_back(group.reduce(r.stream));
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
     sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
-    r.state.set_row_counts(r.stream, r.memory->stats().unique, r.memory->stats().requests);
+    host_sums.unique_rows = static_cast<double>(r.memory->stats().unique);
+    host_sums.requested_rows = static_cast<double>(r.memory->stats().requests);
     report.seconds_exchange += r.memory->seconds_waited();
   }
+  r.state.set_host_sums(r.stream, host_sums);
   Stopwatch watch(report.seconds_reduce);
   for (Pending& sums : dense) sums.wait();
   for (const ZeroGroup& group : r.zero_groups) {
@@ -103,7 +106,7 @@ PreparedStep prepare(Replica& r, const Batch& local_batch) {
   return prepared;
 }
 
-PendingReport train_step(Replica& r, const PreparedStep& prepared) {
+PendingReport train_step(Replica& r, const PreparedStep& prepared, Request request) {
   Arena::Scope scope(r.arena);
   StepReport report{.step = ++r.step, .seconds_exchange = prepared.seconds_plan};
 
@@ -117,7 +120,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared) {
   r.state.begin(r.stream);
   accumulate_gradients(r, prepared.batch);
 
-  reduce_gradients(r, report);
+  reduce_gradients(r, request, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
   StepState::PendingValues values = r.state.begin_read(r.stream);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "trainer/replica.h"
+#include "trainer/requests.h"
 #include "trainer/step_report.h"
 
 namespace engram {
@@ -23,8 +24,9 @@ PreparedStep prepare(Replica& replica, const Batch& local_batch);
 
 // Issues one optimizer step over a prepared global batch: fetch, forward and backward, reduce, norm and clip or skip,
 // update, report. Collective. A non-finite loss or norm on any rank skips the update on all and leaves every bit of
-// parameters and state as it was. The host waits for nothing on CUDA.
-PendingReport train_step(Replica& replica, const PreparedStep& prepared);
+// parameters and state as it was. The host waits for nothing on CUDA. The report tells every rank the strongest of the
+// requests that the ranks were made.
+PendingReport train_step(Replica& replica, const PreparedStep& prepared, Request request = Request::kNone);
 
 // Forward and backward of one micro-batch: adds to all gradients, scaled by grad_scale, and to loss_sum [1] float64.
 void run_micro_batch(const LanguageModel& model, Context& ctx, const MicroBatch& batch, double grad_scale,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "trainer/requests.h"
 #include "trainer/step_state.h"
 
 namespace engram {
@@ -15,6 +16,7 @@ struct StepReport {
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
   double mean_gate = 0;              // of all Engram gates; 0 without memory
+  Request request = Request::kNone;  // the strongest of all ranks
   // The host's time on this rank:
   double seconds_exchange = 0;  // plan, wait for rows, gradient return
   double seconds_reduce = 0;    // dense gradients and values

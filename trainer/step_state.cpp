@@ -10,8 +10,9 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kNumSums = 6;
+constexpr int64_t kNumSums = 7;
 constexpr int64_t kNumDecidingSums = 3;  // the first ones: what step_control() reads
+constexpr int64_t kNumHostSums = 3;      // the last ones
 constexpr int64_t kWord = 8;             // bytes of every element here
 
 std::vector<double> schedule_of(const RunConfig& config) {
@@ -51,11 +52,11 @@ StepState::StepState(Stream& stream, const RunConfig& config) : clip_(config.opt
 }
 
 StepState::HostCopy StepState::make_host_copy(Device device) const {
-  const int64_t num_bytes = 2 * kWord + seen_by_host_.num_bytes();
+  const int64_t num_bytes = kNumHostSums * kWord + seen_by_host_.num_bytes();
   HostCopy host;
   host.memory = device == Device::kCuda ? Buffer::pinned(num_bytes) : Buffer(device, num_bytes);
   char* next = static_cast<char*>(host.memory.data());
-  host.row_counts = take(next, DType::kFloat64, {2});
+  host.host_sums = take(next, DType::kFloat64, {kNumHostSums});
   host.sums = take(next, DType::kFloat64, {kNumSums});
   host.control = take(next, DType::kFloat64, {2, kNumUpdateControls});
   host.loads = take(next, DType::kInt64, {loads_.numel()});
@@ -70,11 +71,13 @@ void StepState::begin(Stream& stream) {
   zero(stream, loads_);
 }
 
-void StepState::set_row_counts(Stream& stream, int64_t unique, int64_t requested) {
+void StepState::set_host_sums(Stream& stream, const HostSums& sums) {
   const HostCopy& host = host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))];
-  host_span<double>(host.row_counts)[0] = static_cast<double>(unique);
-  host_span<double>(host.row_counts)[1] = static_cast<double>(requested);
-  copy(stream, host.row_counts, sums_.rows(static_cast<int64_t>(StepSum::kUniqueRows), 2));
+  const std::span<double> values = host_span<double>(host.host_sums);
+  values[0] = sums.unique_rows;
+  values[1] = sums.requested_rows;
+  values[2] = sums.requests;
+  copy(stream, host.host_sums, sums_.rows(kNumSums - kNumHostSums, kNumHostSums));
 }
 
 void StepState::reduce(Stream& stream, Communicator& world) const {
@@ -110,6 +113,7 @@ StepState::Values StepState::PendingValues::wait() const {
           .gates = sum(StepSum::kGates),
           .unique_rows = sum(StepSum::kUniqueRows),
           .requested_rows = sum(StepSum::kRequestedRows),
+          .requests = sum(StepSum::kRequests),
           .applied = decision.apply,
           .lr_ratio = decision.lr_ratio,
           .loads = host_span<const int64_t>(copy_->loads)};

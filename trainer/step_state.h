@@ -12,7 +12,7 @@ namespace engram {
 
 // What a step sums up over its micro-batches; over all ranks once reduced. The squares are those of the gradients, each
 // parameter's counted once, at its owner.
-enum class StepSum : int64_t { kLoss, kDenseSquares, kTableSquares, kGates, kUniqueRows, kRequestedRows };
+enum class StepSum : int64_t { kLoss, kDenseSquares, kTableSquares, kGates, kUniqueRows, kRequestedRows, kRequests };
 
 // Sums and decisions of the step at hand, on the device: whether it is applied, how its gradients are clipped and at
 // which learning rate. The host reads them for its report alone, and late.
@@ -29,7 +29,7 @@ class StepState {
  public:
   // What the host sees of a step.
   struct Values {
-    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0;
+    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0, requests = 0;
     bool applied = false;
     double lr_ratio = 0;
     std::span<const int64_t> loads;
@@ -52,8 +52,12 @@ class StepState {
   Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
   // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
   const Tensor& loads() const { return loads_; }
-  // Sets the sums of distinct and of requested rows to those of this rank's batch.
-  void set_row_counts(Stream& stream, int64_t unique, int64_t requested);
+  // Sets what the host knows of this rank's batch: its distinct rows and those asked for, and the weight of the request
+  // that this rank was made (trainer/requests.h).
+  struct HostSums {
+    double unique_rows = 0, requested_rows = 0, requests = 0;
+  };
+  void set_host_sums(Stream& stream, const HostSums& sums);
 
   // Sums everything over the ranks.
   void reduce(Stream& stream, Communicator& world) const;
@@ -70,11 +74,11 @@ class StepState {
   void set_applied_updates(Stream& stream, int64_t count) const;
 
  private:
-  // Where a step's values arrive on the host, and where its row counts come from.
+  // Where a step's values arrive on the host, and where its host sums come from.
   struct HostCopy {
     int64_t number = 0;  // of the begin() that it belongs to
     Buffer memory;
-    Tensor row_counts, sums, control, loads;
+    Tensor host_sums, sums, control, loads;
     Event arrived;
   };
   HostCopy make_host_copy(Device device) const;

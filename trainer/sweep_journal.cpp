@@ -174,7 +174,7 @@ void SweepJournal::read(const std::string& text) {
 void SweepJournal::append(const std::string& lines) const {
   const FileLock turn(directory_ + "/journal.lock", /*wait=*/true);
   const int file = ::open(path().c_str(), O_RDWR | O_CLOEXEC);
-  ENGRAM_CHECK(file >= 0, path(), ": cannot be opened for writing: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, file >= 0, path(), ": cannot be opened for writing: ", std::strerror(errno));
   off_t end = ::lseek(file, 0, SEEK_END);
   char last = '\n';
   while (end > 0 && ::pread(file, &last, 1, end - 1) == 1 && last != '\n') --end;  // a torn line of a killed writer
@@ -188,7 +188,7 @@ void SweepJournal::append(const std::string& lines) const {
   written = written && ::fsync(file) == 0;
   const int error = errno;
   ::close(file);
-  ENGRAM_CHECK(written, path(), ": cannot be written: ", std::strerror(error), "; is the disk full?");
+  ENGRAM_CHECK_AS(IoError, written, path(), ": cannot be written: ", std::strerror(error), "; is the disk full?");
 }
 
 void SweepJournal::record(const TrialEntry& entry) {

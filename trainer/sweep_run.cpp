@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -17,6 +15,7 @@
 #include "trainer/config.h"
 #include "trainer/exit_codes.h"
 #include "trainer/progress.h"
+#include "trainer/requests.h"
 #include "trainer/sweep_launch.h"
 #include "trainer/sweep_results.h"
 
@@ -26,27 +25,7 @@ namespace {
 constexpr int64_t kMostInterruptions = 50;  // in a row without a new checkpoint: then something kills it for a reason
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
 
-std::atomic<int> asked_to_stop{0};  // a signal handler can reach nothing else
-
-void ask_to_stop(int signal) { asked_to_stop = signal; }
-
-// While it lives, SIGTERM, SIGINT and SIGUSR2 ask to stop.
-class StopSignals {
- public:
-  StopSignals() {
-    asked_to_stop = 0;
-    struct sigaction action {};
-    action.sa_handler = ask_to_stop;
-    for (size_t i = 0; i < std::size(kSignals); ++i) ::sigaction(kSignals[i], &action, &before_[i]);
-  }
-  ~StopSignals() {
-    for (size_t i = 0; i < std::size(kSignals); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
-  }
-
- private:
-  static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR2};
-  struct sigaction before_[std::size(kSignals)] = {};
-};
+bool asked_to_stop() { return asks_to_leave(signalled()); }
 
 // A trial that this process looks after: started by it, or by a manager that died.
 struct Watched {
@@ -67,7 +46,6 @@ class Manager {
   }
 
   int64_t run() {
-    const StopSignals signals;
     queue_again();
     out_ << fmt::format("{} trials, {} at once, {} done already; journal in {}\n", mine().size(), jobs_,
                         count(TrialState::kDone), file_.directory())
@@ -75,14 +53,14 @@ class Manager {
     for (const int64_t number : mine()) {
       if (journal_.trial(number).state == TrialState::kDone) remove_weights(number);  // a killed manager may not have
     }
-    while (!asked_to_stop) {
+    while (!asked_to_stop()) {
       take_over();
       look_after();
       start_queued();
       if (count(TrialState::kQueued) + count(TrialState::kRunning) == 0) break;
       std::this_thread::sleep_for(kPollInterval);
     }
-    if (asked_to_stop) stop_all();
+    if (asked_to_stop()) stop_all();
     return summary();
   }
 
@@ -170,7 +148,7 @@ class Manager {
       finish(entry, *outcome);
       return;
     }
-    const bool is_interruption = code >= 128;
+    const bool is_interruption = code >= 128 || code == kExitRequeue;
     entry.fruitless = newest_step(number) > entry.checkpoint ? 0 : entry.fruitless + 1;
     entry.reason = code == kNoExitCode ? "its manager ended" : fmt::format("ended with code {}", code);
     const int64_t most = is_interruption ? kMostInterruptions : file_.sweep.attempts;
@@ -200,7 +178,7 @@ class Manager {
   void start_queued() {
     const std::vector<int64_t> numbers = mine();
     for (const int64_t number : numbers) {
-      if (asked_to_stop) return;
+      if (asked_to_stop()) return;
       const bool is_queued = journal_.trial(number).state == TrialState::kQueued;
       if (is_queued && static_cast<int64_t>(watched_.size()) < jobs_) start(number);
     }

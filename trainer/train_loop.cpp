@@ -11,6 +11,7 @@
 #include "trainer/config.h"
 #include "trainer/estimate.h"
 #include "trainer/evaluate.h"
+#include "trainer/exit_codes.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
@@ -29,36 +30,46 @@ class TrainRun {
         loader_(train_, {.seq_len = config.data.seq_len,
                          .history = replica_.history(),
                          .seed = static_cast<uint64_t>(config.run.seed)}),
-        identity_(identity_of(tokenizer_, &train_)) {
+        identity_(identity_of(tokenizer_, &train_)),
+        requests_(replica_.world, config.run.directory()) {
     if (!config.data.validation.empty()) open_validation();
   }
 
-  void run() {
+  // Trains to the end, or until asked to leave: returns what was asked. Throws Interrupted before the first step.
+  Request run() {
+    requests_.leave_if_asked();
     resume();
+    requests_.leave_if_asked();
     if (is_first()) start_log();
+    if (replica_.step > 0 && validates() && !has_validated()) validate();  // it was interrupted
     told_at_ = seconds();
-    while (replica_.step < config().train.steps) {
-      if (!prepared_) prepare_next();
-      PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt));
-      const bool last = replica_.step == config().train.steps;
-      const bool validates = validation_loader_ && (last || falls_on(config().train.eval_every));
-      const bool saves = last || falls_on(config().checkpoint.every), pauses = validates || saves;
-      // While a step runs on the card, the step before is told and the next one prepared.
-      tell_running();
-      running_ = issued;
-      if (pauses || works_at_once()) tell_running();
-      if (!pauses) prepare_next();
-      if (validates) validate();
-      if (saves) save();
-      if (pauses) told_at_ = seconds();
-    }
+    while (!is_last() && !asks_to_leave(request_)) step();
+    requests_.fulfilled(request_);
     if (is_first()) finish();
+    return request_;
   }
 
  private:
+  void step() {
+    if (!prepared_) prepare_next();
+    PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt), requests_.poll());
+    // While a step runs on the card, the step before is told and the next one prepared.
+    tell_running();
+    running_ = issued;
+    if (works_at_once()) tell_running();
+    const bool saves = is_last() || falls_on(config().checkpoint.every);
+    if (!saves && !validates() && request_ == Request::kNone) return prepare_next();
+    tell_running();
+    if (validates()) validate();
+    if (saves || request_ != Request::kNone) save();
+    told_at_ = seconds();
+  }
+
   const RunConfig& config() const { return replica_.config; }
   bool is_first() const { return replica_.world.rank() == 0; }
   bool works_at_once() const { return config().device == DeviceChoice::kCpu; }
+  bool is_last() const { return replica_.step >= config().train.steps; }
+  bool validates() const { return validation_loader_ && (is_last() || falls_on(config().train.eval_every)); }
   bool falls_on(int64_t interval) const { return interval > 0 && replica_.step % interval == 0; }
   std::string checkpoints() const { return config().run.directory() + "/checkpoints"; }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
@@ -105,6 +116,7 @@ class TrainRun {
     if (!running_) return;
     const StepReport report = std::exchange(running_, std::nullopt)->wait();
     const double now = seconds(), step_seconds = now - std::exchange(told_at_, now);
+    request_ = std::max(request_, report.request);
     if (!is_first()) return;
     tell(report, step_seconds);
     if (report.skipped) log_->event(report.step, "skip", {{"norm", report.norm}});
@@ -137,9 +149,25 @@ class TrainRun {
     progress_->step(metrics);
   }
 
+  // Whether the log says so, on all ranks alike.
+  bool has_validated() {
+    int64_t found = is_first() && log_->has_event(replica_.step, "eval") ? 1 : 0;
+    all_reduce_max<int64_t>(replica_.world, std::span(&found, 1));
+    return found == 1;
+  }
+
+  // Where it is interrupted, the run that resumes does it.
   void validate() {
+    try {
+      report_validation();
+    } catch (const Interrupted& interrupted) {
+      request_ = interrupted.request();
+    }
+  }
+
+  void report_validation() {
     const int64_t samples = std::min(config().train.eval_samples, validation_loader_->num_windows());
-    const double loss = evaluate(replica_, *validation_loader_, samples);
+    const double loss = evaluate(replica_, *validation_loader_, samples, requests_);
     if (!is_first()) return;
     log_->event(replica_.step, "eval", {{"loss", loss}, {"samples", samples}});
     progress_->note("step " + std::to_string(replica_.step) + ": validation loss " +
@@ -151,13 +179,21 @@ class TrainRun {
     if (is_first()) log_->sync();
     save_checkpoint(replica_, identity_, checkpoints());
     if (is_first()) log_->event(replica_.step, "save");
+    if (request_ == Request::kSave) requests_.fulfilled(std::exchange(request_, Request::kNone));
   }
 
   void finish() {
     progress_->finish();
+    const std::string checkpoint = newest_checkpoint(checkpoints()).value_or("CHECKPOINT");
+    if (asks_to_leave(request_)) {
+      log_->event(replica_.step, "signal", {{"asked", request_ == Request::kStop ? "to stop" : "to make room"}});
+      std::cout << "stopped after step " << replica_.step << " of " << config().train.steps << " on request, saved as "
+                << checkpoint << "; the same command goes on from there" << std::endl;
+      return;
+    }
     std::cout << "finished: " << replica_.step << " steps in " << duration_text(seconds()) << ", results in "
-              << config().run.directory() << "\nnext: engram generate "
-              << newest_checkpoint(checkpoints()).value_or("CHECKPOINT") << " --prompt \"...\"" << std::endl;
+              << config().run.directory() << "\nnext: engram generate " << checkpoint << " --prompt \"...\""
+              << std::endl;
   }
 
   RunTokenizer tokenizer_;
@@ -167,6 +203,8 @@ class TrainRun {
   BatchLoader loader_;
   std::optional<BatchLoader> validation_loader_;
   RunIdentity identity_;
+  Requests requests_;
+  Request request_ = Request::kNone;  // of all ranks, not yet fulfilled
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
   std::optional<PreparedStep> prepared_;
@@ -179,7 +217,7 @@ class TrainRun {
 
 }  // namespace
 
-void run_train(Communicator& world, const TrainCommand& command) {
+int run_train(Communicator& world, const TrainCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
   check_trainable(config);
   check_world(config, world.size());
@@ -187,8 +225,16 @@ void run_train(Communicator& world, const TrainCommand& command) {
     std::cout << print_config(config, /*mark_changes=*/true) << "\n"
               << estimate_text(config, world.size()) << std::endl;
   }
-  TrainRun run(world, config);  // opens the tokenizer and the stores, and takes all memory
-  if (!command.dry_run) run.run();
+  Request request = Request::kNone;
+  try {
+    TrainRun run(world, config);  // opens the tokenizer and the stores, and takes all memory
+    if (!command.dry_run) request = run.run();
+  } catch (const Interrupted& interrupted) {
+    request = interrupted.request();
+    Requests(world, config.run.directory()).fulfilled(request);
+    if (world.rank() == 0) std::cout << "stopped on request before the first step" << std::endl;
+  }
+  return request == Request::kPreempt ? kExitRequeue : kExitOk;
 }
 
 }  // namespace engram

@@ -19,6 +19,18 @@ class PeerFailed : public Error {
   using Error::Error;
 };
 
+// The system refused to read or write: a disk that is full, read-only or failing. The message ends with its reason.
+class IoError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A device, driver or library that this machine lacks or that fails; another one may do.
+class Unavailable : public Error {
+ public:
+  using Error::Error;
+};
+
 namespace detail {
 
 // File name from its folder on ("kernels/core/arena.h"), so that messages hold no path of the build machine.
@@ -29,24 +41,27 @@ constexpr std::string_view short_path(std::string_view path) {
   return path;
 }
 
-template <class... Parts>
+template <class Kind, class... Parts>
 [[noreturn]] void fail(std::string_view file, int line, const Parts&... parts) {
   std::ostringstream message;
   (message << ... << parts);
   message << " [" << short_path(file) << ":" << line << "]";
-  throw Error(message.str());
+  throw Kind(message.str());
 }
 
 }  // namespace detail
 }  // namespace engram
 
-// Throws Error built from the parts unless the condition holds. For our own mistakes use assert.
-#define ENGRAM_CHECK(condition, ...)                           \
-  do {                                                         \
-    if (!(condition)) [[unlikely]] {                           \
-      ::engram::detail::fail(__FILE__, __LINE__, __VA_ARGS__); \
-    }                                                          \
+// Throws a Kind of Error built from the parts unless the condition holds.
+#define ENGRAM_CHECK_AS(Kind, condition, ...)                        \
+  do {                                                               \
+    if (!(condition)) [[unlikely]] {                                 \
+      ::engram::detail::fail<Kind>(__FILE__, __LINE__, __VA_ARGS__); \
+    }                                                                \
   } while (false)
 
+// Throws Error built from the parts unless the condition holds. For our own mistakes use assert.
+#define ENGRAM_CHECK(condition, ...) ENGRAM_CHECK_AS(::engram::Error, condition, __VA_ARGS__)
+
 // Throws Error built from the parts.
-#define ENGRAM_FAIL(...) ::engram::detail::fail(__FILE__, __LINE__, __VA_ARGS__)
+#define ENGRAM_FAIL(...) ::engram::detail::fail<::engram::Error>(__FILE__, __LINE__, __VA_ARGS__)

@@ -23,8 +23,8 @@ Buffer::Buffer(Device device, int64_t num_bytes) : num_bytes_(num_bytes) {
     if (cudaMalloc(&memory, rounded == 0 ? kAlignment : rounded) != cudaSuccess) memory = nullptr;
 #endif
   }
-  ENGRAM_CHECK(memory != nullptr, "buffer: ", num_bytes, " bytes wanted on the ",
-               device == Device::kCpu ? "CPU" : "CUDA device", ", which has no room for them");
+  ENGRAM_CHECK_AS(Unavailable, memory != nullptr, "buffer: ", num_bytes, " bytes wanted on the ",
+                  device == Device::kCpu ? "CPU" : "CUDA device", ", which has no room for them");
   memory_ = {memory, Release{device, false}};
 }
 

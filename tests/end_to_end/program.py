@@ -128,6 +128,22 @@ class Corpus:
         return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
+def wait_until(condition, process):
+    """Returns when condition() holds; the process must not end before."""
+    end = time.monotonic() + TIME_LIMIT
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(f"ended, or came no further, before that:\n{process.communicate()[0].decode()}")
+        time.sleep(0.005)
+
+
+def wait_for_steps(corpus, name, num_steps, process):
+    """Returns when the metrics of a run have that many lines."""
+    path = corpus.run_directory(name) / "metrics.jsonl"
+    wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") >= num_steps, process)
+
+
 def ranks_of(launcher):
     """{rank: process id} of the ranks that a running mpirun started."""
     found = {}

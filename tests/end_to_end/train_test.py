@@ -118,17 +118,6 @@ class Terminal(unittest.TestCase):
             self.assertRegex(watched(corpus.train(name), ranks), r"\rstep +1/6 loss ")
 
 
-def wait_for_steps(name, num_steps, process):
-    """Returns when the metrics of a run have that many lines."""
-    path = corpus.run_directory(name) / "metrics.jsonl"
-    end = time.monotonic() + program.TIME_LIMIT
-    while not path.exists() or path.read_bytes().count(b"\n") < num_steps:
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
-            raise AssertionError(f"no {num_steps} steps:\n{process.communicate()[0].decode()}")
-        time.sleep(0.005)
-
-
 class Stopped(unittest.TestCase):
     SETTINGS = (f"train.steps={STEPS}", "checkpoint.every=20", "optimizer.schedule.warmup_steps=5")
 
@@ -139,7 +128,7 @@ class Stopped(unittest.TestCase):
     def stop_after(self, name, num_steps, stop):
         """Ends a run on 4 ranks by stop(process); returns exit code, output, and seconds from there to the end."""
         process = program.start(corpus.train(name, *self.SETTINGS), 4)
-        wait_for_steps(name, num_steps, process)
+        program.wait_for_steps(corpus, name, num_steps, process)
         begin = time.monotonic()
         stop(process)
         output = process.communicate(timeout=program.TIME_LIMIT)[0].decode("utf-8")

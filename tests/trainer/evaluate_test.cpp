@@ -42,9 +42,10 @@ TEST(Evaluate, GivesOneLossOnAnyNumberOfRanksAndChangesNothing) {
                                        .order = SampleOrder::kSequential});
       ASSERT_GE(loader.num_windows(), num_samples);
       const auto before = test::bits_of(tiny.replica);
-      const double loss = evaluate(tiny.replica, loader, num_samples);
+      const Requests requests(world);
+      const double loss = evaluate(tiny.replica, loader, num_samples, requests);
       EXPECT_EQ(test::bits_of(tiny.replica), before);
-      EXPECT_EQ(evaluate(tiny.replica, loader, num_samples), loss);
+      EXPECT_EQ(evaluate(tiny.replica, loader, num_samples, requests), loss);
       if (num_ranks == 1) one = loss;
       EXPECT_NEAR(loss, one, 1e-12);
     });
