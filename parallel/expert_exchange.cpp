@@ -42,27 +42,28 @@ std::vector<int64_t> ExpertExchange::counts_by_rank(Stream& stream, const Tensor
 
 ExpertRoute ExpertExchange::route(Stream& stream, const Tensor& offsets, int64_t num_rows) {
   check_tensor("expert exchange: offsets", offsets, DType::kInt64, {shard_.num_experts + 1});
-  const int64_t room = most_received(num_rows), num_ranks = shard_.num_ranks;
-  if (is_dry(stream)) return {.sent = {}, .received = {}, .num_received = room};
+  if (is_dry(stream)) return {.sent = {}, .received = {}, .num_received = most_received(num_rows)};
 
+  const int64_t num_ranks = shard_.num_ranks;
   ExpertRoute route{.sent = counts_by_rank(stream, offsets), .received = {}};
-  std::vector<int64_t> all(static_cast<size_t>(num_ranks * num_ranks));  // [source, destination]
-  group_
-      .all_gather(host_, Tensor(route.sent.data(), DType::kInt64, {num_ranks}),
-                  Tensor(all.data(), DType::kInt64, {num_ranks * num_ranks}))
-      .wait();
-  for (int64_t to = 0; to < num_ranks; ++to) {
-    int64_t received = 0;
-    for (int64_t from = 0; from < num_ranks; ++from) {
-      const int64_t count = all[static_cast<size_t>(from * num_ranks + to)];
-      received += count;
-      if (to == shard_.rank) route.received.push_back(count);
+  std::vector<int64_t> counts(static_cast<size_t>(num_ranks * num_ranks));  // [source, destination]
+  const Tensor all(counts.data(), DType::kInt64, {num_ranks * num_ranks});
+  group_.all_gather(host_, Tensor(route.sent.data(), DType::kInt64, {num_ranks}), all).wait();
+
+  std::vector<int64_t> sent(static_cast<size_t>(num_ranks)), received = sent;
+  for (size_t from = 0; from < sent.size(); ++from) {
+    for (size_t to = 0; to < sent.size(); ++to) {
+      sent[from] += counts[from * sent.size() + to];
+      received[to] += counts[from * sent.size() + to];
     }
-    ENGRAM_CHECK(received <= room, "expert exchange: rank ", to, " of ", num_ranks,
-                 " that share the experts would get ", received, " rows and has room for ", room,
-                 ", parallel.expert_headroom ", headroom_, " times the ", num_rows, " that a rank sends; raise it");
-    if (to == shard_.rank) route.num_received = received;
+    route.received.push_back(counts[from * sent.size() + static_cast<size_t>(shard_.rank)]);
   }
+  const int64_t most_sent = std::ranges::max(sent), room = most_received(most_sent);
+  const auto busiest = std::ranges::max_element(received);
+  ENGRAM_CHECK(*busiest <= room, "expert exchange: rank ", busiest - received.begin(), " of the ", num_ranks,
+               " that share the experts would get ", *busiest, " rows and has room for ", room,
+               ", parallel.expert_headroom ", headroom_, " times the ", most_sent, " that a rank sends; raise it");
+  route.num_received = received[static_cast<size_t>(shard_.rank)];
   return route;
 }
 

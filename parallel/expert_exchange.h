@@ -22,20 +22,20 @@ struct ExpertRoute {
 };
 
 // Carries rows to the ranks that hold their experts and back, dropping none. Collective: all ranks of the group make
-// the same calls in the same order, with equally many rows.
+// the same calls in the same order.
 //
 //   ExpertRoute route = exchange.route(stream, plan.offsets);            // counts, the one wait of the host
 //   exchange.dispatch(stream, rows, route, arrived).wait();              // to the experts
 //   exchange.combine(stream, arrived, route, rows).wait();               // and back
 class ExpertExchange {
  public:
-  // headroom: a rank receives at most headroom times the rows that each rank sends. group.size() must be
-  // shard.num_ranks, but for dry streams; it must outlive the exchange.
+  // headroom: a rank receives at most headroom times the rows that the rank with most of them sends. group.size() must
+  // be shard.num_ranks, but for dry streams; it must outlive the exchange.
   ExpertExchange(Communicator& group, const ExpertShard& shard, double headroom);
 
-  // For rows sorted by expert, those of expert e at [offsets[e], offsets[e + 1]) (see ExpertPlan). Blocks the host
-  // until the stream is done and all ranks have come. Throws Error on all ranks where one would receive more rows than
-  // there is room for. On a dry stream: a route with as many rows as there is room for.
+  // For num_rows rows sorted by expert, those of expert e at [offsets[e], offsets[e + 1]) (see ExpertPlan). Blocks the
+  // host until the stream is done and all ranks have come. Throws Error on all ranks where one would receive more rows
+  // than there is room for. On a dry stream: a route with as many rows as there is room for.
   ExpertRoute route(Stream& stream, const Tensor& offsets, int64_t num_rows);
 
   // rows [num_rows, width], sorted by expert, become rows of arrived [num_received, width]: those of rank 0, sorted by

@@ -117,7 +117,7 @@ TokenScores score_batch(Replica& r, BatchMemory& memory, PaddedBatch& padded) {
     r.memory->begin_fetch(r.stream, batch, batch.num_sequences);
     micro_batch.memory = r.memory->micro_batch(0);
   }
-  Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = batch.num_sequences, .seq_len = batch.seq_len};
+  Context ctx = r.context(batch.num_sequences, batch.seq_len);
   LanguageModel::Saved saved;
   const Tensor all = r.model.forward(ctx, micro_batch, saved);
   const Tensor rows = on_device(r, padded.rows), targets = on_device(r, padded.targets);

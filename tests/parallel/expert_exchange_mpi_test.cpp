@@ -82,7 +82,7 @@ TEST(ExpertExchange, MoreRowsThanThereIsRoomForAreRefusedEverywhere) {
     const std::string message = test::error_of([&] { tight.route(stream, offsets, 10); });
     const std::string last = std::to_string(group.size() - 1), size = std::to_string(group.size());
     EXPECT_TRUE(message.starts_with(
-        "expert exchange: rank " + last + " of " + size + " that share the experts would get " +
+        "expert exchange: rank " + last + " of the " + size + " that share the experts would get " +
         std::to_string(10 * group.size()) +
         " rows and has room for 15, parallel.expert_headroom 1.5 times the 10 that a rank sends; raise it"))
         << message;
