@@ -77,7 +77,10 @@ std::string eval_item_lines(const std::vector<EvalResult>& results) {
   std::string lines;
   for (const EvalResult& result : results) {
     for (size_t i = 0; i < result.items.size(); ++i) {
-      Json json{{"task", result.task.name}, {"item", i}, {"answer", result.items[i].answer}};
+      Json json{{"task", result.task.name},
+                {"kind", enum_name(result.task.kind)},
+                {"item", i},
+                {"answer", result.items[i].answer}};
       for (const TextScore& text : result.items[i].texts) {
         json["nats"].push_back(text.nats);
         json["tokens"].push_back(text.num_tokens);
