@@ -48,7 +48,7 @@ Interval wilson_interval(int64_t successes, int64_t count) {
   const double p = static_cast<double>(successes) / n, shrink = 1 + z * z / n;
   const double middle = (p + z * z / (2 * n)) / shrink;
   const double half = z / shrink * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
+  return {successes == 0 ? 0.0 : middle - half, successes == count ? 1.0 : middle + half};  // rounding aside, the same
 }
 
 }  // namespace engram
