@@ -58,8 +58,8 @@ struct BpeEncoder::State {
   BpeMerges::Scratch merge_scratch;
   std::vector<int32_t> symbols;
 
-  void encode_checked(std::string_view text, bool match_added, std::vector<int32_t>& ids);
-  void encode_text(std::string_view text, bool match_added, std::vector<int32_t>& ids);
+  void encode_checked(std::string_view text, AddedTokenPolicy policy, std::vector<int32_t>& ids);
+  void encode_text(std::string_view text, AddedTokenPolicy policy, std::vector<int32_t>& ids);
   void encode_words(std::string_view text, std::vector<int32_t>& ids);
   void encode_word(std::string_view word, std::vector<int32_t>& ids);
 };
@@ -97,22 +97,23 @@ void BpeEncoder::State::encode_words(std::string_view text, std::vector<int32_t>
   for (const std::string_view word : data.pre_tokenizer.split(text, scratch)) encode_word(word, ids);
 }
 
-void BpeEncoder::State::encode_text(std::string_view text, bool match_added, std::vector<int32_t>& ids) {
-  if (!data.normalize_nfc) return encode_words(text, ids);
-  const std::string normalized = normalize_nfc(text);
-  if (!match_added) return encode_words(normalized, ids);
-  around_added(data.added_normalized, normalized, ids, [&](std::string_view part) { encode_words(part, ids); });
+// The library's order: added tokens in the text as it is, then the normalizer, then those marked as normalized.
+void BpeEncoder::State::encode_text(std::string_view text, AddedTokenPolicy policy, std::vector<int32_t>& ids) {
+  const std::string normalized = data.normalize_nfc ? normalize_nfc(text) : "";
+  if (data.normalize_nfc) text = normalized;
+  if (policy == AddedTokenPolicy::kText) return encode_words(text, ids);
+  around_added(data.added_normalized, text, ids, [&](std::string_view part) { encode_words(part, ids); });
 }
 
-void BpeEncoder::State::encode_checked(std::string_view text, bool match_added, std::vector<int32_t>& ids) {
+void BpeEncoder::State::encode_checked(std::string_view text, AddedTokenPolicy policy, std::vector<int32_t>& ids) {
   constexpr auto kMaxBytes = static_cast<size_t>(std::numeric_limits<int32_t>::max());
   ENGRAM_CHECK(text.size() <= kMaxBytes, "encode: got a text of ", text.size(), " bytes, wanted at most ", kMaxBytes);
   const auto invalid = find_invalid_utf8(text);
   ENGRAM_CHECK(!invalid, "encode: the text is not UTF-8 at byte ", invalid.value_or(0));
   const size_t before = ids.size();
   try {
-    if (!match_added) return encode_text(text, match_added, ids);
-    around_added(data.added, text, ids, [&](std::string_view part) { encode_text(part, match_added, ids); });
+    if (policy == AddedTokenPolicy::kText) return encode_text(text, policy, ids);
+    around_added(data.added, text, ids, [&](std::string_view part) { encode_text(part, policy, ids); });
   } catch (...) {
     ids.resize(before);
     throw;
@@ -125,10 +126,8 @@ BpeEncoder::BpeEncoder(BpeEncoder&&) noexcept = default;
 BpeEncoder& BpeEncoder::operator=(BpeEncoder&&) noexcept = default;
 BpeEncoder::~BpeEncoder() = default;
 
-void BpeEncoder::encode(std::string_view text, std::vector<int32_t>& ids) { state_->encode_checked(text, true, ids); }
-
-void BpeEncoder::encode_without_added_tokens(std::string_view text, std::vector<int32_t>& ids) {
-  state_->encode_checked(text, false, ids);
+void BpeEncoder::encode(std::string_view text, std::vector<int32_t>& ids, AddedTokenPolicy policy) {
+  state_->encode_checked(text, policy, ids);
 }
 
 }  // namespace engram

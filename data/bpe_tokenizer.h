@@ -66,7 +66,11 @@ class BpeTokenizer {
   std::unique_ptr<const TokenizerData> data_;
 };
 
-// Encodes many texts with one tokenizer; keeps a cache of words, so one per thread. The tokenizer must outlive it.
+// What the spelling of an added token inside a text is: that token, or characters like any others.
+enum class AddedTokenPolicy : uint8_t { kFind, kText };
+
+// Encodes many texts with one tokenizer; keeps a cache of words, so one per thread (see parallel_encoder.h). The
+// tokenizer must outlive it.
 class BpeEncoder {
  public:
   explicit BpeEncoder(const BpeTokenizer& tokenizer);
@@ -75,10 +79,7 @@ class BpeEncoder {
   ~BpeEncoder();
 
   // Appends the ids of `text` to `ids`. Throws Error as BpeTokenizer::encode(); nothing is appended then.
-  void encode(std::string_view text, std::vector<int32_t>& ids);
-
-  // The same for text that must stay text: the spelling of an added token in it is encoded like any other characters.
-  void encode_without_added_tokens(std::string_view text, std::vector<int32_t>& ids);
+  void encode(std::string_view text, std::vector<int32_t>& ids, AddedTokenPolicy policy = AddedTokenPolicy::kFind);
 
  private:
   struct State;

@@ -114,9 +114,8 @@ void read_vocabulary(const json& model, const json& added, TokenizerData& data) 
     check_added_token(token);
     const auto content = token["content"].get<std::string>();
     const int32_t id = vocabulary.add(member(token, "id"), content);
-    const bool normalized = data.normalize_nfc && member(token, "normalized") == true;
-    if (normalized)
-      data.added_normalized.add(normalize_nfc(content), id);
+    if (member(token, "normalized") == true)
+      data.added_normalized.add(data.normalize_nfc ? normalize_nfc(content) : content, id);
     else
       data.added.add(content, id);
     if (member(token, "special") == true) special.push_back(id);

@@ -26,7 +26,7 @@ struct TokenizerData {
   BpeMerges merges;
   PreTokenizer pre_tokenizer;
   AddedTokens added;             // looked for in the text as it is
-  AddedTokens added_normalized;  // looked for in normalized text
+  AddedTokens added_normalized;  // looked for afterwards, in normalized text
   bool normalize_nfc;
 };
 

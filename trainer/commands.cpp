@@ -128,7 +128,7 @@ void run_data_build(const DataBuildCommand& command) {
   const StoreEncoder store_encoder{.encode =
                                        [&](std::string_view text) {
                                          std::vector<int32_t> ids;
-                                         encoder.encode_without_added_tokens(text, ids);
+                                         encoder.encode(text, ids, AddedTokenPolicy::kText);
                                          return ids;
                                        },
                                    .tokenizer_digest = tokenizer.digest(),

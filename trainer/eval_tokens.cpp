@@ -10,8 +10,8 @@ ScoredTokens tokens_of(BpeEncoder& encoder, int32_t start, const ScoredText& tex
   ENGRAM_CHECK(!text.continuation.empty(), "evaluation: nothing to score after \"", text.context, "\"");
   const size_t context_end = text.context.find_last_not_of(" \t\r\n") + 1;  // 0 for white space alone
   std::vector<int32_t> context{start}, whole{start};
-  encoder.encode_without_added_tokens(text.context.substr(0, context_end), context);
-  encoder.encode_without_added_tokens(text.context + text.continuation, whole);
+  encoder.encode(text.context.substr(0, context_end), context, AddedTokenPolicy::kText);
+  encoder.encode(text.context + text.continuation, whole, AddedTokenPolicy::kText);
   const auto boundary = std::mismatch(whole.begin(), whole.end(), context.begin(), context.end()).first;
   return {.tokens = whole, .num_scored = whole.end() - boundary};
 }

@@ -103,8 +103,18 @@ TEST(BpeTokenizerTest, AddedTokensAreFoundLongestFirstUnlessAskedNotTo) {
   EXPECT_FALSE(loaded.is_special(260));
   EXPECT_EQ(loaded.decode({259, 'a'}), "<|endoftext|>a");
   std::vector<int32_t> ids{7};
-  BpeEncoder(loaded).encode_without_added_tokens("<|endoftext|>", ids);
+  BpeEncoder(loaded).encode("<|endoftext|>", ids, AddedTokenPolicy::kText);
   EXPECT_EQ(ids.size(), 1 + std::string("<|endoftext|>").size());
+}
+
+TEST(BpeTokenizerTest, NormalizedAddedTokensAreLookedForAfterTheOthersInNormalizedText) {
+  json tokenizer = small_tokenizer();
+  tokenizer["added_tokens"].push_back({{"id", 260}, {"content", "b<|end"}, {"normalized", true}});
+  tokenizer["added_tokens"].push_back({{"id", 261}, {"content", "\u00E9!"}, {"normalized", true}});
+  EXPECT_EQ(encode(tokenizer, "ab<|endoftext|>b<|end"), (std::vector<int32_t>{257, 259, 260}));
+  EXPECT_NE(encode(tokenizer, "e\u0301!"), std::vector<int32_t>{261});
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  EXPECT_EQ(encode(tokenizer, "e\u0301!"), std::vector<int32_t>{261});
 }
 
 TEST(BpeTokenizerTest, AnyBytesSurviveTheRoundTrip) {
