@@ -19,6 +19,7 @@ struct Parsed {
   GenerateCommand generate;
   EstimateCommand estimate;
   DataBuildCommand data_build;
+  DataTokenizeCommand data_tokenize;
   BenchStepCommand bench_step;
   BenchOpsCommand bench_ops;
   BenchDumpCommand bench_dump;
@@ -143,11 +144,29 @@ void add_estimate(CLI::App& app, Parsed& parsed) {
       ->type_name("N");
 }
 
+void add_data_tokenize(CLI::App& group, Parsed& parsed) {
+  DataTokenizeCommand& fields = parsed.data_tokenize;
+  CLI::App* verb = add_verb(group, parsed, fields,
+                            {"tokenize", "Token ids of text files, a line per document.",
+                             "engram data tokenize book.txt --tokenizer data/tokenizers/english_8k/tokenizer.json"});
+  verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
+      ->required()
+      ->type_name("INPUT");
+  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json (byte-level BPE)")->required()->type_name("FILE");
+  verb->add_option("--text-field", fields.text_field, "field of each JSONL line, \"text\" unless told")
+      ->type_name("NAME");
+  verb->add_flag("--added-tokens", fields.added_tokens, "added tokens spelt out in the text are those tokens");
+  verb->add_option("--threads", fields.threads, "threads that encode; default: one per processor")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+}
+
 void add_data(CLI::App& app, Parsed& parsed) {
   DataBuildCommand& fields = parsed.data_build;
   const std::string example =
       "engram data build books/ --tokenizer data/tokenizers/english_8k/tokenizer.json --output books.h5";
-  CLI::App* group = add_group(app, {"data", "Token stores: build.", example});
+  CLI::App* group = add_group(app, {"data", "Text to tokens: build, tokenize.", example});
+  add_data_tokenize(*group, parsed);
   CLI::App* verb = add_verb(*group, parsed, fields, {"build", "Text files to a token store.", example});
   verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
       ->required()

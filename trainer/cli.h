@@ -54,6 +54,14 @@ struct DataBuildCommand {
   std::string holdout_output;
 };
 
+struct DataTokenizeCommand {
+  std::vector<std::string> inputs;  // .txt, .jsonl
+  std::string tokenizer;
+  std::string text_field = "text";
+  bool added_tokens = false;  // find added tokens spelt out in the text
+  int64_t threads = 0;        // 0 = as many as processors
+};
+
 struct BenchStepCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -123,10 +131,10 @@ struct ShowText {
   std::string text;
 };
 
-using Command =
-    std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand, BenchStepCommand,
-                 BenchOpsCommand, BenchDumpCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,
-                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
+                             DataTokenizeCommand, BenchStepCommand, BenchOpsCommand, BenchDumpCommand, SweepPlanCommand,
+                             SweepRunCommand, SweepAddCommand, SweepStatusCommand, SweepReportCommand,
+                             ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

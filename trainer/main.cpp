@@ -29,47 +29,34 @@ bool has_safe_points(const Command& command) {
          std::holds_alternative<DataBuildCommand>(command) || std::holds_alternative<SweepRunCommand>(command);
 }
 
+// What needs no ranks.
+void run_alone(const Command& command) {
+  std::visit(Overloaded{[](const BenchDumpCommand& c) { run_bench_dump(c); },
+                        [](const EstimateCommand& c) { run_estimate(c); },
+                        [](const DataBuildCommand& c) { run_data_build(c); },
+                        [](const DataTokenizeCommand& c) { run_data_tokenize(c); },
+                        [](const SweepPlanCommand& c) { run_sweep_plan(c); },
+                        [](const SweepRunCommand& c) { run_sweep(c); },
+                        [](const SweepAddCommand& c) { run_sweep_add(c); },
+                        [](const SweepStatusCommand& c) { run_sweep_status(c); },
+                        [](const SweepReportCommand& c) { run_sweep_report(c); },
+                        [](const ConfigPrintCommand& c) { run_config_print(c); },
+                        [](const ConfigExplainCommand& c) { run_config_explain(c); },
+                        [](const ShowText& c) { std::cout << c.text << std::flush; },
+                        [](const auto&) {}},
+             command);
+}
+
 // Returns the exit code.
 int run(Communicator& world, const Command& command) {
-  const bool first = world.rank() == 0;
   int code = kExitOk;
   std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, c); },
                         [&](const EvalCommand& c) { run_eval(world, c); },
                         [&](const GenerateCommand& c) { run_generate(world, c); },
                         [&](const BenchStepCommand& c) { run_bench_step(world, c); },
                         [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
-                        [&](const BenchDumpCommand& c) {
-                          if (first) run_bench_dump(c);
-                        },
-                        [&](const EstimateCommand& c) {
-                          if (first) run_estimate(c);
-                        },
-                        [&](const DataBuildCommand& c) {
-                          if (first) run_data_build(c);
-                        },
-                        [&](const SweepPlanCommand& c) {
-                          if (first) run_sweep_plan(c);
-                        },
-                        [&](const SweepRunCommand& c) {
-                          if (first) run_sweep(c);
-                        },
-                        [&](const SweepAddCommand& c) {
-                          if (first) run_sweep_add(c);
-                        },
-                        [&](const SweepStatusCommand& c) {
-                          if (first) run_sweep_status(c);
-                        },
-                        [&](const SweepReportCommand& c) {
-                          if (first) run_sweep_report(c);
-                        },
-                        [&](const ConfigPrintCommand& c) {
-                          if (first) run_config_print(c);
-                        },
-                        [&](const ConfigExplainCommand& c) {
-                          if (first) run_config_explain(c);
-                        },
-                        [&](const ShowText& c) {
-                          if (first) std::cout << c.text << std::flush;
+                        [&](const auto&) {
+                          if (world.rank() == 0) run_alone(command);
                         }},
              command);
   return code;

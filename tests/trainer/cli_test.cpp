@@ -87,6 +87,16 @@ TEST(CommandLine, DataBuild) {
   EXPECT_FALSE(parse<DataBuildCommand>({"data", "build", "a.txt", "--tokenizer", "t", "--output", "o"}).skip_bad);
 }
 
+TEST(CommandLine, DataTokenize) {
+  const auto command = parse<DataTokenizeCommand>(
+      {"data", "tokenize", "a.txt", "--tokenizer", "t", "--text-field", "body", "--added-tokens", "--threads", "2"});
+  EXPECT_EQ(command.inputs, std::vector<std::string>{"a.txt"});
+  EXPECT_EQ(command.tokenizer, "t");
+  EXPECT_EQ(command.text_field, "body");
+  EXPECT_TRUE(command.added_tokens);
+  EXPECT_EQ(command.threads, 2);
+}
+
 TEST(CommandLine, TheOthers) {
   const auto estimate = parse<EstimateCommand>({"estimate", "a.yaml", "--ranks", "4", "--set", "train.steps=3"});
   EXPECT_EQ(estimate.config, "a.yaml");

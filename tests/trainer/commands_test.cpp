@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/data/temporary_directory.h"
 #include "tests/testing.h"
@@ -69,6 +71,28 @@ TEST_F(DataBuild, AnotherTokenizerIsRefused) {
   const std::string message = test::error_of([&] { open_store(command_.output, other); });
   EXPECT_NE(message.find("store.h5: was built with the tokenizer of digest"), std::string::npos) << message;
   EXPECT_NE(message.find("got one of digest " + other.digest()), std::string::npos) << message;
+}
+
+TEST(DataTokenize, PrintsALineOfIdsPerDocument) {
+  const test::TemporaryDirectory directory;
+  test::write_file(directory / "text.txt", "One of<|endoftext|>\n<|endoftext|>\nanother\n");
+  DataTokenizeCommand command{.inputs = {directory / "text.txt"}, .tokenizer = kTokenizer};
+  const BpeTokenizer tokenizer = BpeTokenizer::load(kTokenizer);
+  const auto ids_printed = [&] {
+    std::vector<std::vector<int32_t>> documents;
+    std::istringstream lines(printed([&] { run_data_tokenize(command); }));
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream ids(line);
+      documents.emplace_back(std::istream_iterator<int32_t>(ids), std::istream_iterator<int32_t>());
+    }
+    return documents;
+  };
+  std::vector<int32_t> as_text;
+  BpeEncoder(tokenizer).encode("One of<|endoftext|>", as_text, AddedTokenPolicy::kText);
+  EXPECT_EQ(ids_printed(), (std::vector{as_text, tokenizer.encode("another")}));
+  command.added_tokens = true;
+  command.threads = 3;
+  EXPECT_EQ(ids_printed(), (std::vector{tokenizer.encode("One of<|endoftext|>"), tokenizer.encode("another")}));
 }
 
 TEST(RunData, AVocabularyThatDoesNotHoldEveryIdIsRefused) {
