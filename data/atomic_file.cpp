@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -86,19 +85,31 @@ void sync_file(const std::string& path) { sync(path, O_RDONLY); }
 
 void sync_directory(const std::string& path) { sync(path, O_RDONLY | O_DIRECTORY); }
 
+struct RunningDigest::State {
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash{XXH3_createState(), XXH3_freeState};
+};
+
+RunningDigest::RunningDigest() : state_(std::make_unique<State>()) { XXH3_128bits_reset(state_->hash.get()); }
+RunningDigest::~RunningDigest() = default;
+
+void RunningDigest::update(std::span<const std::byte> bytes) {
+  XXH3_128bits_update(state_->hash.get(), bytes.data(), bytes.size());
+}
+
+std::string RunningDigest::digest() const { return hex(XXH3_128bits_digest(state_->hash.get())); }
+
 std::string digest_of(std::span<const std::byte> bytes) { return hex(XXH3_128bits(bytes.data(), bytes.size())); }
 
 std::string digest_of_file(const std::string& path) {
   const Descriptor file(path, O_RDONLY);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
-  XXH3_128bits_reset(state.get());
-  std::vector<char> buffer(size_t{1} << 20);
+  RunningDigest digest;
+  std::vector<std::byte> buffer(size_t{1} << 20);
   while (true) {
     const ssize_t count = ::read(file.number, buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
     ENGRAM_CHECK_AS(IoError, count >= 0, path, ": read failed: ", std::strerror(errno));
-    if (count == 0) return hex(XXH3_128bits_digest(state.get()));
-    XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(count));
+    if (count == 0) return digest.digest();
+    digest.update(std::span(buffer).first(static_cast<size_t>(count)));
   }
 }
 

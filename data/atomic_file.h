@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,18 @@ void write_file_atomically(const std::string& path, std::string_view contents);
 void sync_file(const std::string& path);
 void sync_directory(const std::string& path);
 
-// XXH3-128 as 32 hexadecimal digits, of memory or of a whole file.
+// XXH3-128 as 32 hexadecimal digits: of bytes that come in parts, of memory, or of a whole file.
+class RunningDigest {
+ public:
+  RunningDigest();
+  ~RunningDigest();
+  void update(std::span<const std::byte> bytes);
+  std::string digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 std::string digest_of(std::span<const std::byte> bytes);
 std::string digest_of_file(const std::string& path);
 

@@ -1,46 +1,18 @@
 #include "data/line_reader.h"
 
-#include <zlib.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <string_view>
 
-#include "kernels/core/check.h"
-
 namespace engram {
 
-struct LineReader::File {
-  gzFile handle;
-
-  explicit File(const std::string& path) : handle(gzopen(path.c_str(), "rb")) {
-    ENGRAM_CHECK(handle != nullptr, path, ": open failed: ", std::strerror(errno));
-  }
-  ~File() { gzclose(handle); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-};
-
 LineReader::LineReader(const std::string& path, int64_t max_line_bytes)
-    : path_(path),
-      max_line_bytes_(static_cast<size_t>(max_line_bytes)),
-      file_(std::make_unique<File>(path)),
-      buffer_(size_t{1} << 18) {}
-
-LineReader::~LineReader() = default;
+    : file_(path), max_line_bytes_(static_cast<size_t>(max_line_bytes)), buffer_(size_t{1} << 18) {}
 
 bool LineReader::fill() {
-  const int count = gzread(file_->handle, buffer_.data(), static_cast<unsigned>(buffer_.size()));
-  if (count <= 0) {
-    int code = Z_OK;
-    const char* reason = gzerror(file_->handle, &code);
-    ENGRAM_CHECK(code == Z_OK, path_, ": read failed after line ", number_, ": ",
-                 code == Z_ERRNO ? std::strerror(errno) : reason);
-  }
   begin_ = 0;
-  end_ = static_cast<size_t>(count);
-  return count > 0;
+  end_ = file_.read(buffer_);
+  return end_ > 0;
 }
 
 bool LineReader::next() {

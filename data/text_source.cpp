@@ -15,7 +15,7 @@ namespace {
 enum class TextFormat : uint8_t { kText, kJsonLines };
 
 std::optional<TextFormat> format_of(std::string_view path) {
-  if (path.ends_with(".gz")) path.remove_suffix(3);
+  path = without_compression(path);
   if (path.ends_with(".txt")) return TextFormat::kText;
   if (path.ends_with(".jsonl")) return TextFormat::kJsonLines;
   return std::nullopt;
@@ -35,7 +35,7 @@ class Pass {
 
   void read(const std::string& path) {
     const auto format = format_of(path);
-    ENGRAM_CHECK(format, path, ": unknown kind of file; wanted .txt, .jsonl, .txt.gz or .jsonl.gz");
+    ENGRAM_CHECK(format, path, ": unknown kind of file; wanted .txt or .jsonl, or these with .gz, .xz or .zst");
     LineReader reader(path, options_.max_line_bytes);
     if (*format == TextFormat::kText)
       read_text(path, reader);

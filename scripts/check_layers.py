@@ -21,7 +21,7 @@ MAY_INCLUDE = {
 ONLY_BELOW = {
     r"cuda|cublas|cudnn|cutlass|cute/|cub/|thrust/|cooperative_groups|cblas|openblas": "kernels",
     r"nccl|mpi\.h": "parallel",
-    r"hdf5|H5|pcre2|openssl|zlib": "data",
+    r"hdf5|H5|pcre2|openssl|zlib|lzma|zstd": "data",
     r"yaml-cpp|CLI/": "trainer",
     r"gtest|gmock": "tests",
 }

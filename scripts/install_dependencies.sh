@@ -26,7 +26,9 @@ nlohmann-json3-dev|tokenizer files and metrics
 libpcre2-dev|splits text in the tokenizer
 libxxhash-dev|checksums
 libssl-dev|SHA-256
-zlib1g-dev|compressed text files'
+zlib1g-dev|text files compressed by gzip
+liblzma-dev|text files compressed by xz
+libzstd-dev|text files compressed by zstd'
 needed_by_tests='libgtest-dev|test framework
 python3|size and layer checks
 clang-format-14|format check'

@@ -1,7 +1,6 @@
 #include "data/text_source.h"
 
-#include <zlib.h>
-
+#include "tests/data/compression.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/testing.h"
 
@@ -26,12 +25,6 @@ struct TextSourceTest : ::testing::Test {
         for_each_document({directory / name}, options, [&](std::string_view text) { documents.emplace_back(text); });
     EXPECT_EQ(report.num_documents, static_cast<int64_t>(documents.size()));
     return documents;
-  }
-  void write_gzip(const std::string& name, const std::string& contents) {
-    const gzFile file = gzopen((directory / name).c_str(), "wb");
-    ASSERT_EQ(gzwrite(file, contents.data(), static_cast<unsigned>(contents.size())),
-              static_cast<int>(contents.size()));
-    gzclose(file);
   }
   // Under kStop the Error says "<file>:<words>", under kSkip the other documents come and the record is counted.
   void expect_bad(const std::string& name, const std::string& contents, const std::string& words,
@@ -79,21 +72,17 @@ TEST_F(TextSourceTest, JsonLinesGiveTheirField) {
 
 TEST_F(TextSourceTest, CompressedFilesReadAsPlainOnes) {
   const std::string line(300000, 'z');
-  write_gzip("a.txt.gz", "one\n<|endoftext|>\n" + line + "\n");
-  EXPECT_EQ(read_file("a.txt.gz"), (Documents{"one", line}));
-  write_gzip("a.jsonl.gz", "{\"text\": \"a\"}\n");
-  EXPECT_EQ(read_file("a.jsonl.gz"), (Documents{"a"}));
-
-  std::string noise;
-  for (uint32_t i = 0; i < 100000; ++i) noise.push_back(static_cast<char>('a' + (i * i * 2654435761u >> 24) % 26));
-  write_gzip("b.txt.gz", noise);
-  const std::string bytes = test::read_file(directory / "b.txt.gz");
-  options.on_bad_record = BadRecordPolicy::kSkip;  // a damaged file is no bad record
-  const std::string cut = error_of([&] { read("b.txt.gz", bytes.substr(0, bytes.size() / 2)); });
-  EXPECT_NE(cut.find("b.txt.gz: read failed"), std::string::npos) << cut;
-  std::string flipped = bytes;
-  flipped[bytes.size() / 2] = static_cast<char>(flipped[bytes.size() / 2] ^ 1);
-  EXPECT_NE(error_of([&] { read("b.txt.gz", flipped); }).find("b.txt.gz: read failed"), std::string::npos);
+  for (const std::string suffix : {".gz", ".xz", ".zst"}) {
+    test::write_file(directory / "a.txt" + suffix,
+                     test::compressed(suffix, "one\n<|endoftext|>\n") + test::compressed(suffix, line + "\n"));
+    EXPECT_EQ(read_file("a.txt" + suffix), (Documents{"one", line}));
+    test::write_file(directory / "a.jsonl" + suffix, test::compressed(suffix, "{\"text\": \"a\"}\n"));
+    EXPECT_EQ(read_file("a.jsonl" + suffix), (Documents{"a"}));
+    options.on_bad_record = BadRecordPolicy::kSkip;  // a damaged file is no bad record
+    const std::string whole = test::read_file(directory / "a.jsonl" + suffix);
+    const std::string cut = error_of([&] { read("a.jsonl" + suffix, whole.substr(0, whole.size() - 1)); });
+    EXPECT_NE(cut.find("a.jsonl" + suffix + ": the compressed data ends early"), std::string::npos) << cut;
+  }
 }
 
 TEST_F(TextSourceTest, BadJsonRecordsNameTheirLine) {
