@@ -17,6 +17,8 @@
 namespace engram {
 namespace {
 
+constexpr const char* kTemporarySuffix = ".tmp.";
+
 // An open file descriptor that closes itself.
 struct Descriptor {
   int number;
@@ -51,7 +53,7 @@ void sync(const std::string& path, int flags) {
 
 // The process number keeps two programs that write the same name apart.
 AtomicFile::AtomicFile(std::string path)
-    : path_(std::move(path)), temporary_path_(path_ + ".tmp." + std::to_string(::getpid())) {
+    : path_(std::move(path)), temporary_path_(path_ + kTemporarySuffix + std::to_string(::getpid())) {
   ::unlink(temporary_path_.c_str());
 }
 
@@ -65,6 +67,17 @@ void AtomicFile::publish() {
                   temporary_path_, " failed: ", std::strerror(errno));
   published_ = true;
   sync_directory(parent_of(path_));
+}
+
+void remove_temporary_files(const std::string& path) {
+  const std::string directory = parent_of(path);
+  if (!std::filesystem::is_directory(directory)) return;
+  const std::string prefix = std::filesystem::path(path).filename().string() + kTemporarySuffix;
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.path().filename().string().starts_with(prefix)) found.push_back(entry.path());
+  }
+  for (const auto& file : found) std::filesystem::remove(file);
 }
 
 void write_file_atomically(const std::string& path, std::string_view contents) {

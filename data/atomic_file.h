@@ -29,6 +29,10 @@ class AtomicFile {
   bool published_ = false;
 };
 
+// Removes what an AtomicFile of this name left behind in processes that were killed. The caller knows that none writes
+// it now.
+void remove_temporary_files(const std::string& path);
+
 // The whole of `path` becomes `contents`, as AtomicFile does it.
 void write_file_atomically(const std::string& path, std::string_view contents);
 

@@ -8,6 +8,10 @@
 
 namespace engram {
 
+int64_t num_encoder_threads(int64_t asked) {
+  return asked > 0 ? asked : std::max<int64_t>(1, std::thread::hardware_concurrency());
+}
+
 ParallelEncoder::ParallelEncoder(const BpeTokenizer& tokenizer, int64_t num_threads, AddedTokenPolicy policy)
     : policy_(policy) {
   assert(num_threads >= 1);

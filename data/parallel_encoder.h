@@ -9,6 +9,9 @@
 
 namespace engram {
 
+// `asked`, or one per processor where that is 0.
+int64_t num_encoder_threads(int64_t asked);
+
 // Encodes many texts on several threads. The ids of a text depend on that text alone, so that the result is the same
 // for any number of threads.
 class ParallelEncoder {

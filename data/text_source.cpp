@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "data/json_text.h"
 #include "data/line_reader.h"
 #include "data/utf8.h"
 #include "kernels/core/check.h"
@@ -30,8 +30,7 @@ std::string_view trim_line_breaks(std::string_view text) {
 // One pass over the files: what for_each_document() was given, and what it returns.
 class Pass {
  public:
-  Pass(const TextSourceOptions& options, const std::function<void(std::string_view)>& document)
-      : options_(options), document_(document) {}
+  Pass(const TextSourceOptions& options, const OnDocument& document) : options_(options), document_(document) {}
 
   void read(const std::string& path) {
     const auto format = format_of(path);
@@ -48,27 +47,27 @@ class Pass {
  private:
   void read_text(const std::string& path, LineReader& reader);
   void read_json_lines(const std::string& path, LineReader& reader);
-  // The text of a line of a .jsonl file; nothing, and what is wrong with it, where it has none.
-  std::optional<std::string> parse(const std::string& line, std::string& problem) const;
   // What is wrong with the reader's line as text; empty for nothing.
   std::string problem_of(const LineReader& reader) const;
   void reject(const std::string& path, const LineReader& reader, const std::string& problem);
-  void emit(std::string_view text);
+  void emit(std::string_view text, const TextPlace& place);
 
   const TextSourceOptions& options_;
-  const std::function<void(std::string_view)>& document_;
+  const OnDocument& document_;
   TextSourceReport report_;
 };
 
 void Pass::read_text(const std::string& path, LineReader& reader) {
   std::string text;
+  TextPlace place{path, 1};
   bool is_bad = false, has_separator = false;
   while (reader.next()) {
     std::string_view line = reader.line();
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line == options_.separator) {
-      if (!is_bad) emit(trim_line_breaks(text));
+      if (!is_bad) emit(trim_line_breaks(text), place);
       text.clear();
+      place.line = reader.number() + 1;
       is_bad = false;
       has_separator = true;
     } else if (!is_bad) {
@@ -79,38 +78,20 @@ void Pass::read_text(const std::string& path, LineReader& reader) {
     }
   }
   const std::string_view rest = trim_line_breaks(text);
-  if (!is_bad && !(has_separator && rest.empty())) emit(rest);
+  if (!is_bad && !(has_separator && rest.empty())) emit(rest, place);
 }
 
 void Pass::read_json_lines(const std::string& path, LineReader& reader) {
   while (reader.next()) {
     if (reader.line().find_first_not_of(" \t\r") == std::string::npos) continue;
     std::string problem = problem_of(reader);
-    const std::optional<std::string> text = problem.empty() ? parse(reader.line(), problem) : std::nullopt;
+    const std::optional<std::string> text =
+        problem.empty() ? json_text(reader.line(), options_.json_field, problem) : std::nullopt;
     if (text)
-      emit(*text);
+      emit(*text, {path, reader.number()});
     else
       reject(path, reader, problem);
   }
-}
-
-std::optional<std::string> Pass::parse(const std::string& line, std::string& problem) const {
-  try {
-    const auto record = nlohmann::json::parse(line);
-    const auto field = record.is_object() ? record.find(options_.json_field) : record.end();
-    if (!record.is_object()) {
-      problem = std::string("is a JSON ") + record.type_name() + ", wanted an object";
-    } else if (field == record.end()) {
-      problem = "has no field \"" + options_.json_field + "\"";
-    } else if (!field->is_string()) {
-      problem = "field \"" + options_.json_field + "\" is a " + field->type_name() + ", wanted a string";
-    } else {
-      return field->get<std::string>();
-    }
-  } catch (const nlohmann::json::parse_error& error) {
-    problem = std::string("is no JSON: ") + error.what();
-  }
-  return std::nullopt;
 }
 
 std::string Pass::problem_of(const LineReader& reader) const {
@@ -125,14 +106,14 @@ void Pass::reject(const std::string& path, const LineReader& reader, const std::
   if (report_.num_bad_records++ == 0) report_.first_bad_record = message;
 }
 
-void Pass::emit(std::string_view text) {
+void Pass::emit(std::string_view text, const TextPlace& place) {
   if (text.empty()) {
     ++report_.num_empty;
     return;
   }
   ++report_.num_documents;
   report_.num_bytes += static_cast<int64_t>(text.size());
-  document_(text);
+  document_(text, place);
 }
 
 }  // namespace
@@ -156,7 +137,7 @@ std::vector<std::string> expand_inputs(const std::vector<std::string>& inputs) {
 }
 
 TextSourceReport for_each_document(const std::vector<std::string>& files, const TextSourceOptions& options,
-                                   const std::function<void(std::string_view)>& document) {
+                                   const OnDocument& document) {
   Pass pass(options, document);
   for (const std::string& file : files) pass.read(file);
   return pass.take_report();

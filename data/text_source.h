@@ -17,6 +17,14 @@ struct TextSourceOptions {
   int64_t max_line_bytes = int64_t{64} << 20;
 };
 
+// Where a document begins.
+struct TextPlace {
+  const std::string& file;
+  int64_t line = 0;  // counted from 1
+};
+
+using OnDocument = std::function<void(std::string_view text, const TextPlace& place)>;
+
 struct TextSourceReport {
   int64_t num_files = 0;
   int64_t num_documents = 0;
@@ -30,7 +38,7 @@ struct TextSourceReport {
 // Throws Error for a missing file, an unknown suffix, or a directory without such files.
 std::vector<std::string> expand_inputs(const std::vector<std::string>& inputs);
 
-// Calls document(text) for every document of the files, in order.
+// Calls document(text, place) for every document of the files, in order.
 //   .txt    documents lie between separator lines; a file without one is one document. Line breaks at a document's two
 //           ends are dropped.
 //   .jsonl  one JSON object a line, the text in its field json_field; blank lines are passed over.
@@ -39,6 +47,6 @@ std::vector<std::string> expand_inputs(const std::vector<std::string>& inputs);
 // "file:line: what" is thrown, under kSkip its document is left out and counted. Text beside a bad line of a .txt file
 // goes with it up to the separators. The Error of an unreadable file is thrown under either policy.
 TextSourceReport for_each_document(const std::vector<std::string>& files, const TextSourceOptions& options,
-                                   const std::function<void(std::string_view text)>& document);
+                                   const OnDocument& document);
 
 }  // namespace engram

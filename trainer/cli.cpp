@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "trainer/cli_verb.h"
 #include "trainer/config.h"
 #include "trainer/key_suggestion.h"
 #include "trainer/version.h"
@@ -18,8 +18,7 @@ struct Parsed {
   EvalCommand eval;
   GenerateCommand generate;
   EstimateCommand estimate;
-  DataBuildCommand data_build;
-  DataTokenizeCommand data_tokenize;
+  DataCommands data;
   BenchStepCommand bench_step;
   BenchOpsCommand bench_ops;
   BenchDumpCommand bench_dump;
@@ -33,37 +32,9 @@ struct Parsed {
   Command command;
 };
 
-// How a verb is called and explained; the example ends its help.
-struct Verb {
-  std::string name;
-  std::string what;
-  std::string example;
-};
-
 template <class Fields>
 CLI::App* add_verb(CLI::App& parent, Parsed& parsed, const Fields& fields, const Verb& about) {
-  CLI::App* verb = parent.add_subcommand(about.name, about.what);
-  verb->footer("Example:\n  " + about.example);
-  verb->callback([&parsed, &fields] { parsed.command = fields; });
-  return verb;
-}
-
-CLI::App* add_group(CLI::App& app, const Verb& about) {
-  CLI::App* group = app.add_subcommand(about.name, about.what);
-  group->require_subcommand(1);
-  group->footer("Example:\n  " + about.example);
-  return group;
-}
-
-// Unlike CLI::Range, refuses nan.
-CLI::Validator in_range(double low, double high) {
-  const auto problem = [low, high](const std::string& text) {
-    double value = 0;
-    const bool is_number = CLI::detail::lexical_cast(text, value);
-    if (is_number && value >= low && value <= high) return std::string();
-    return fmt::format("\"{}\" is not a number in [{}, {}]", text, low, high);
-  };
-  return CLI::Validator(problem, "");
+  return add_verb(parent, parsed.command, fields, about);
 }
 
 template <class Fields>
@@ -142,53 +113,6 @@ void add_estimate(CLI::App& app, Parsed& parsed) {
   verb->add_option("--ranks", parsed.estimate.ranks, "number of ranks, 1 unless told")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
-}
-
-void add_data_tokenize(CLI::App& group, Parsed& parsed) {
-  DataTokenizeCommand& fields = parsed.data_tokenize;
-  CLI::App* verb = add_verb(group, parsed, fields,
-                            {"tokenize", "Token ids of text files, a line per document.",
-                             "engram data tokenize book.txt --tokenizer data/tokenizers/english_8k/tokenizer.json"});
-  verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
-      ->required()
-      ->type_name("INPUT");
-  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json (byte-level BPE)")->required()->type_name("FILE");
-  verb->add_option("--text-field", fields.text_field, "field of each JSONL line, \"text\" unless told")
-      ->type_name("NAME");
-  verb->add_flag("--added-tokens", fields.added_tokens, "added tokens spelt out in the text are those tokens");
-  verb->add_option("--threads", fields.threads, "threads that encode; default: one per processor")
-      ->check(CLI::PositiveNumber)
-      ->type_name("N");
-}
-
-void add_data(CLI::App& app, Parsed& parsed) {
-  DataBuildCommand& fields = parsed.data_build;
-  const std::string example =
-      "engram data build books/ --tokenizer data/tokenizers/english_8k/tokenizer.json --output books.h5";
-  CLI::App* group = add_group(app, {"data", "Text to tokens: build, tokenize.", example});
-  add_data_tokenize(*group, parsed);
-  CLI::App* verb = add_verb(*group, parsed, fields, {"build", "Text files to a token store.", example});
-  verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
-      ->required()
-      ->type_name("INPUT");
-  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json (byte-level BPE)")->required()->type_name("FILE");
-  verb->add_option("--output", fields.output, "token store to write")->required()->type_name("STORE");
-  CLI::Option* output =
-      verb->add_option("--holdout-output", fields.holdout_output, "store of held-out documents")->type_name("STORE");
-  verb->add_option("--holdout", fields.holdout, "share of documents that is held out")
-      ->check(in_range(0.0, 0.999))
-      ->needs(output)
-      ->type_name("X");
-  verb->add_option("--seed", fields.seed, "seed of the order of documents")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("N");
-  verb->add_option("--text-field", fields.text_field, "field of each JSONL line, \"text\" unless told")
-      ->type_name("NAME");
-  verb->add_option_function<std::string>(
-          "--on-error", [&fields](const std::string& policy) { fields.skip_bad = policy == "skip"; },
-          "bad records: stop (unless told) or skip")
-      ->check(CLI::IsMember({"stop", "skip"}))
-      ->type_name("POLICY");
 }
 
 void add_bench_ops(CLI::App& group, Parsed& parsed) {
@@ -344,7 +268,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_train(app, parsed);
   add_eval(app, parsed);
   add_generate(app, parsed);
-  add_data(app, parsed);
+  add_data(app, parsed.data, parsed.command);
   add_estimate(app, parsed);
   add_bench(app, parsed);
   add_sweep(app, parsed);

@@ -50,6 +50,7 @@ struct DataBuildCommand {
   int64_t seed = 0;
   std::string text_field = "text";
   bool skip_bad = false;  // --on-error skip; otherwise the first bad record ends the build
+  int64_t threads = 0;    // 0 = one per processor
   double holdout = 0;     // share of documents that goes to holdout_output
   std::string holdout_output;
 };

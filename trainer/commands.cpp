@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "data/atomic_file.h"
-#include "data/build_store.h"
 #include "kernels/core/device.h"
 #include "trainer/checkpoint.h"
 #include "trainer/compute.h"
@@ -39,12 +38,6 @@ RunConfig config_for_use(const std::string& checkpoint, const std::string& token
   config.train.global_batch = world_size;
   config.train.recompute = false;
   return config;
-}
-
-void print_store(const char* what, const StoreSummary& store) {
-  if (store.path.empty()) return;
-  std::cout << fmt::format("{}: {} ({} documents, {} tokens)\n", what, store.path, store.num_documents,
-                           store.num_tokens);
 }
 
 // Length of the longest prefix that does not end inside a UTF-8 character.
@@ -119,38 +112,6 @@ void run_config_print(const ConfigPrintCommand& command) {
 }
 
 void run_config_explain(const ConfigExplainCommand& command) { std::cout << explain_key(command.key) << "\n"; }
-
-void run_data_build(const DataBuildCommand& command) {
-  const BpeTokenizer tokenizer = BpeTokenizer::load(command.tokenizer);
-  const auto end_of_text = tokenizer.end_of_text();
-  ENGRAM_CHECK(end_of_text, command.tokenizer, ": has no end-of-text token (<|endoftext|> or the like)");
-  BpeEncoder encoder(tokenizer);
-  const StoreEncoder store_encoder{.encode =
-                                       [&](std::string_view text) {
-                                         std::vector<int32_t> ids;
-                                         encoder.encode(text, ids, AddedTokenPolicy::kText);
-                                         return ids;
-                                       },
-                                   .tokenizer_digest = tokenizer.digest(),
-                                   .vocab_size = tokenizer.vocabulary_size(),
-                                   .eos_id = *end_of_text};
-  BuildOptions options;
-  options.inputs = command.inputs;
-  options.text.json_field = command.text_field;
-  options.text.on_bad_record = command.skip_bad ? BadRecordPolicy::kSkip : BadRecordPolicy::kStop;
-  options.output = command.output;
-  options.holdout_fraction = command.holdout;
-  options.holdout_output = command.holdout_output;
-  options.seed = static_cast<uint64_t>(command.seed);
-  options.progress = [](int64_t, int64_t) {
-    if (const Request request = signalled(); asks_to_leave(request)) throw Interrupted(request);
-  };
-  const BuildSummary summary = build_token_store(options, store_encoder);
-  print_store("store", summary.train);
-  print_store("held out", summary.holdout);
-  std::cout << fmt::format("read {} documents, {} bytes of text; {} bad records left out\n", summary.text.num_documents,
-                           summary.text.num_bytes, summary.text.num_bad_records);
-}
 
 void run_eval(Communicator& world, const EvalCommand& command) {
   const Requests requests(world);

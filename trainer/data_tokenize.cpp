@@ -4,7 +4,6 @@
 #include <chrono>
 #include <ctime>
 #include <iostream>
-#include <thread>
 
 #include "data/parallel_encoder.h"
 #include "data/text_source.h"
@@ -57,15 +56,14 @@ class Printer {
 
 void run_data_tokenize(const DataTokenizeCommand& command) {
   const BpeTokenizer tokenizer = BpeTokenizer::load(command.tokenizer);
-  const int64_t num_threads =
-      command.threads > 0 ? command.threads : std::max<int64_t>(1, std::thread::hardware_concurrency());
+  const int64_t num_threads = num_encoder_threads(command.threads);
   ParallelEncoder encoder(tokenizer, num_threads,
                           command.added_tokens ? AddedTokenPolicy::kFind : AddedTokenPolicy::kText);
   Printer printer(encoder);
   TextSourceOptions options;
   options.json_field = command.text_field;
-  const TextSourceReport report =
-      for_each_document(expand_inputs(command.inputs), options, [&](std::string_view text) { printer.add(text); });
+  const TextSourceReport report = for_each_document(
+      expand_inputs(command.inputs), options, [&](std::string_view text, const TextPlace&) { printer.add(text); });
   printer.flush();
   std::cout.flush();
   const double megabytes = static_cast<double>(report.num_bytes) / 1e6;

@@ -151,7 +151,7 @@ std::vector<EvalItem> read_documents(const EvalTask& task, const std::string& pa
   if (!path.ends_with(".h5")) {
     TextSourceOptions options;
     options.json_field = task.field;
-    for_each_document({path}, options, add);
+    for_each_document({path}, options, [&](std::string_view text, const TextPlace&) { add(text); });
     return items;
   }
   const TokenStore store = open_store(path, tokenizer);

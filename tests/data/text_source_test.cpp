@@ -14,6 +14,7 @@ struct TextSourceTest : ::testing::Test {
   test::TemporaryDirectory directory;
   TextSourceOptions options;
   TextSourceReport report;
+  std::vector<int64_t> lines;  // where each document begins
 
   Documents read(const std::string& name, const std::string& contents) {
     test::write_file(directory / name, contents);
@@ -21,8 +22,12 @@ struct TextSourceTest : ::testing::Test {
   }
   Documents read_file(const std::string& name) {
     Documents documents;
-    report =
-        for_each_document({directory / name}, options, [&](std::string_view text) { documents.emplace_back(text); });
+    lines.clear();
+    report = for_each_document({directory / name}, options, [&](std::string_view text, const TextPlace& place) {
+      documents.emplace_back(text);
+      lines.push_back(place.line);
+      EXPECT_EQ(place.file, directory / name);
+    });
     EXPECT_EQ(report.num_documents, static_cast<int64_t>(documents.size()));
     return documents;
   }
@@ -93,8 +98,42 @@ TEST_F(TextSourceTest, BadJsonRecordsNameTheirLine) {
   expect_bad("a.jsonl", "[1]\n" + good, "1: is a JSON array, wanted an object", {"good"});
   expect_bad("a.jsonl", good + "{\"text\": \"\xff\"}\n", "2: byte 10 is no UTF-8", {"good"});
   expect_bad("a.jsonl", good + "{\"text\": \"\\ud800\"}\n", "2: is no JSON", {"good"});
+  expect_bad("a.jsonl", good + std::string("{\"text\": \"\0\"}\n", 14) + good, "2: is no JSON", {"good", "good"});
+  expect_bad("a.jsonl", good + "{\"text\": \"cut off", "2: is no JSON", {"good"});
+  expect_bad("a.jsonl", good + "{\"text\": \"x\", \"n\": 1e999}\n", "2: is no JSON", {"good"});
+  expect_bad("a.jsonl", "\xff\xfe{\0" + good, "1: byte 0 is no UTF-8", {});
   options.max_line_bytes = 20;
   expect_bad("a.jsonl", good + "{\"text\": \"much too long\"}\n" + good, "2: line is longer than 20 bytes",
+             {"good", "good"});
+}
+
+TEST_F(TextSourceTest, PlacesAreTheFirstLines) {
+  read("a.txt", "one\ntwo\n<|endoftext|>\n\nthree\n<|endoftext|>\n<|endoftext|>\nx");
+  EXPECT_EQ(lines, (std::vector<int64_t>{1, 4, 8}));
+  read("a.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"b\"}\n");
+  EXPECT_EQ(lines, (std::vector<int64_t>{1, 3}));
+}
+
+TEST_F(TextSourceTest, OddTextIsTextAllTheSame) {
+  const std::string zero("a\0b", 3);
+  EXPECT_EQ(read("a.txt", zero + "\n<|endoftext|>\n" + zero), (Documents{zero, zero}));
+  EXPECT_EQ(read("a.jsonl", "{\"text\": \"a\\u0000b\"}"), (Documents{zero}));
+  EXPECT_EQ(read("a.txt", "a\r\nb\r\n<|endoftext|>\r\nc\rd\r\n"), (Documents{"a\r\nb", "c\rd"}));
+  EXPECT_EQ(read("a.jsonl", "{\"text\": \"a\"}\r\n{\"text\": \"b\"}"), (Documents{"a", "b"}));
+  EXPECT_EQ(read("a.jsonl", "{\"text\": \"first\", \"more\": {\"text\": [1]}, \"text\": \"last\"}"),
+            (Documents{"last"}));
+}
+
+TEST_F(TextSourceTest, DeepNestingIsPassedOver) {
+  const std::string deep = std::string(1 << 20, '[') + std::string(1 << 20, ']');
+  EXPECT_EQ(read("a.jsonl", "{\"text\": \"a\", \"more\": " + deep + "}\n"), (Documents{"a"}));
+}
+
+TEST_F(TextSourceTest, LinesOfMoreThan64MiBAreBad) {
+  const std::string good = "{\"text\": \"good\"}\n";
+  const auto line = [](size_t size) { return "{\"text\": \"" + std::string(size - 12, 'x') + "\"}"; };
+  EXPECT_EQ(read("a.jsonl", good + line(size_t{64} << 20) + "\n" + good).size(), 3u);
+  expect_bad("a.jsonl", good + line((size_t{64} << 20) + 1) + "\n" + good, "2: line is longer than 67108864 bytes",
              {"good", "good"});
 }
 

@@ -23,7 +23,8 @@ def setUpModule():
 
 class DataBuild(unittest.TestCase):
     def test_says_what_it_built_and_builds_the_same_bytes_again(self):
-        self.assertRegex(corpus.output["train"], r"store: .*train\.h5 \(\d+ documents, \d+ tokens\)")
+        words = r"store: .*train\.h5 \(\d+ documents, \d+ tokens, digest [0-9a-f]{32}\)"
+        self.assertRegex(corpus.output["train"], words)
         store = corpus.path / "train.h5"
         first = store.read_bytes()
         store.unlink()

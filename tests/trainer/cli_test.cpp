@@ -73,13 +73,31 @@ TEST(CommandLine, Generate) {
 }
 
 TEST(CommandLine, DataBuild) {
-  const auto command = parse<DataBuildCommand>({"data", "build", "a.txt", "b/", "--tokenizer", "t.json", "--output",
-                                                "o.h5", "--seed", "4", "--text-field", "body", "--on-error", "skip",
-                                                "--holdout", "0.01", "--holdout-output", "v.h5"});
+  const auto command = parse<DataBuildCommand>({"data",
+                                                "build",
+                                                "a.txt",
+                                                "b/",
+                                                "--tokenizer",
+                                                "t.json",
+                                                "--output",
+                                                "o.h5",
+                                                "--shuffle",
+                                                "4",
+                                                "--threads",
+                                                "3",
+                                                "--text-field",
+                                                "body",
+                                                "--on-error",
+                                                "skip",
+                                                "--holdout",
+                                                "0.01",
+                                                "--holdout-output",
+                                                "v.h5"});
   EXPECT_EQ(command.inputs, (std::vector<std::string>{"a.txt", "b/"}));
   EXPECT_EQ(command.tokenizer, "t.json");
   EXPECT_EQ(command.output, "o.h5");
   EXPECT_EQ(command.seed, 4);
+  EXPECT_EQ(command.threads, 3);
   EXPECT_EQ(command.text_field, "body");
   EXPECT_TRUE(command.skip_bad);
   EXPECT_EQ(command.holdout, 0.01);

@@ -1,0 +1,58 @@
+#include "trainer/cli_verb.h"
+
+namespace engram {
+namespace {
+
+// What every verb that reads text takes.
+template <class Fields>
+void add_text(CLI::App* verb, Fields& fields) {
+  verb->add_option("inputs", fields.inputs, "text or JSONL files, or directories of them")
+      ->required()
+      ->type_name("INPUT");
+  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json (byte-level BPE)")->required()->type_name("FILE");
+  verb->add_option("--text-field", fields.text_field, "field of each JSONL line, \"text\" unless told")
+      ->type_name("NAME");
+  verb->add_option("--threads", fields.threads, "threads that encode; default: one per processor")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+}
+
+void add_tokenize(CLI::App& group, DataTokenizeCommand& fields, Command& chosen) {
+  CLI::App* verb = add_verb(group, chosen, fields,
+                            {"tokenize", "Token ids of text files, a line per document.",
+                             "engram data tokenize book.txt --tokenizer data/tokenizers/english_8k/tokenizer.json"});
+  add_text(verb, fields);
+  verb->add_flag("--added-tokens", fields.added_tokens, "added tokens spelt out in the text are those tokens");
+}
+
+void add_build(CLI::App& group, DataBuildCommand& fields, Command& chosen, const std::string& example) {
+  CLI::App* verb = add_verb(group, chosen, fields, {"build", "Text files to a token store.", example});
+  add_text(verb, fields);
+  verb->add_option("--output", fields.output, "token store to write")->required()->type_name("STORE");
+  CLI::Option* output =
+      verb->add_option("--holdout-output", fields.holdout_output, "store of held-out documents")->type_name("STORE");
+  verb->add_option("--holdout", fields.holdout, "share of documents that is held out")
+      ->check(in_range(0.0, 0.999))
+      ->needs(output)
+      ->type_name("X");
+  verb->add_option("--shuffle,--seed", fields.seed, "seed of the order of documents")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("SEED");
+  verb->add_option_function<std::string>(
+          "--on-error", [&fields](const std::string& policy) { fields.skip_bad = policy == "skip"; },
+          "bad records: stop (unless told) or skip")
+      ->check(CLI::IsMember({"stop", "skip"}))
+      ->type_name("POLICY");
+}
+
+}  // namespace
+
+void add_data(CLI::App& app, DataCommands& data, Command& chosen) {
+  const std::string example =
+      "engram data build books/ --tokenizer data/tokenizers/english_8k/tokenizer.json --output books.h5";
+  CLI::App* group = add_group(app, {"data", "Text to tokens: build, tokenize.", example});
+  add_build(*group, data.build, chosen, example);
+  add_tokenize(*group, data.tokenize, chosen);
+}
+
+}  // namespace engram

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "trainer/cli.h"
+
+// What the definitions of the verbs share.
+namespace engram {
+
+// How a verb is called and explained; the example ends its help.
+struct Verb {
+  std::string name;
+  std::string what;
+  std::string example;
+};
+
+// A verb that fills `fields`, and copies them to `chosen` where it is given.
+template <class Fields>
+CLI::App* add_verb(CLI::App& parent, Command& chosen, const Fields& fields, const Verb& about) {
+  CLI::App* verb = parent.add_subcommand(about.name, about.what);
+  verb->footer("Example:\n  " + about.example);
+  verb->callback([&chosen, &fields] { chosen = fields; });
+  return verb;
+}
+
+inline CLI::App* add_group(CLI::App& app, const Verb& about) {
+  CLI::App* group = app.add_subcommand(about.name, about.what);
+  group->require_subcommand(1);
+  group->footer("Example:\n  " + about.example);
+  return group;
+}
+
+// Unlike CLI::Range, refuses nan.
+inline CLI::Validator in_range(double low, double high) {
+  const auto problem = [low, high](const std::string& text) {
+    double value = 0;
+    const bool is_number = CLI::detail::lexical_cast(text, value);
+    if (is_number && value >= low && value <= high) return std::string();
+    return fmt::format("\"{}\" is not a number in [{}, {}]", text, low, high);
+  };
+  return CLI::Validator(problem, "");
+}
+
+// The verbs below `data`, and what they fill.
+struct DataCommands {
+  DataBuildCommand build;
+  DataTokenizeCommand tokenize;
+};
+void add_data(CLI::App& app, DataCommands& data, Command& chosen);
+
+}  // namespace engram
