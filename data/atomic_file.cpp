@@ -113,8 +113,9 @@ std::string RunningDigest::digest() const { return hex(XXH3_128bits_digest(state
 
 std::string digest_of(std::span<const std::byte> bytes) { return hex(XXH3_128bits(bytes.data(), bytes.size())); }
 
-std::string digest_of_file(const std::string& path) {
+std::string digest_of_file(const std::string& path, int64_t first_byte) {
   const Descriptor file(path, O_RDONLY);
+  ENGRAM_CHECK(::lseek(file.number, first_byte, SEEK_SET) == first_byte, path, ": seek failed: ", std::strerror(errno));
   RunningDigest digest;
   std::vector<std::byte> buffer(size_t{1} << 20);
   while (true) {

@@ -40,7 +40,8 @@ void write_file_atomically(const std::string& path, std::string_view contents);
 void sync_file(const std::string& path);
 void sync_directory(const std::string& path);
 
-// XXH3-128 as 32 hexadecimal digits: of bytes that come in parts, of memory, or of a whole file.
+// XXH3-128 as 32 hexadecimal digits: of bytes that come in parts, of memory, or of a file's bytes
+// from first_byte on.
 class RunningDigest {
  public:
   RunningDigest();
@@ -53,7 +54,7 @@ class RunningDigest {
   std::unique_ptr<State> state_;
 };
 std::string digest_of(std::span<const std::byte> bytes);
-std::string digest_of_file(const std::string& path);
+std::string digest_of_file(const std::string& path, int64_t first_byte = 0);
 
 // Throws Error unless the file system of `directory` has `num_bytes` left for this user.
 void check_free_space(const std::string& directory, int64_t num_bytes);

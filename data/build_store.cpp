@@ -121,6 +121,7 @@ class Build {
   std::string key_of(const TextBlock& block) const;
 
   std::span<const int32_t> document(int64_t number) const;
+  TokenStoreHeader header_of_store(bool is_held) const;
   StoreSummary write_store(const std::string& path, bool is_held) const;
 
   int64_t num_documents() const { return first_documents_.back(); }
@@ -148,7 +149,7 @@ void Build::encode_all() {
                                     });
   start_block();
   finish_block();
-  ENGRAM_CHECK(num_documents() > 0, "data build: ", summary_.text.num_files, " files hold no document (",
+  ENGRAM_CHECK(num_documents() > 0, "data build: ", summary_.text.files.size(), " files hold no document (",
                summary_.text.num_empty, " empty, ", summary_.text.num_bad_records, " bad)");
 }
 
@@ -216,18 +217,31 @@ std::span<const int32_t> Build::document(int64_t number) const {
   return blocks_[block].document(number - first_documents_[block]);
 }
 
-// The documents that are held out, or those that are not, in shuffled order.
-StoreSummary Build::write_store(const std::string& path, bool is_held) const {
+// The documents that are held out, or those that are not, counted.
+TokenStoreHeader Build::header_of_store(bool is_held) const {
   TokenStoreHeader header{.tokenizer_digest = encoder_.tokenizer_digest,
                           .vocab_size = encoder_.vocab_size,
                           .eos_id = encoder_.eos_id,
                           .num_tokens = 0,
                           .num_documents = 0};
-  for (int64_t number = 0; number < num_documents(); ++number) {
-    if (holdout_.holds(number) != is_held) continue;
-    ++header.num_documents;
-    header.num_tokens += std::ssize(document(number));
+  int64_t number = 0;
+  for (const TextFileReport& file : summary_.text.files) {
+    StoreSource source{.path = file.path, .digest = file.digest};
+    for (const int64_t end = number + file.num_documents; number < end; ++number) {
+      if (holdout_.holds(number) != is_held) continue;
+      ++source.num_documents;
+      source.num_tokens += std::ssize(document(number));
+    }
+    header.num_documents += source.num_documents;
+    header.num_tokens += source.num_tokens;
+    header.sources.push_back(std::move(source));
   }
+  return header;
+}
+
+// The same documents, in shuffled order.
+StoreSummary Build::write_store(const std::string& path, bool is_held) const {
+  const TokenStoreHeader header = header_of_store(is_held);
   const std::string directory = directory_of(path);
   std::filesystem::create_directories(directory);
   constexpr int64_t kOverhead = int64_t{4} << 20;

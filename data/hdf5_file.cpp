@@ -81,10 +81,11 @@ Handle property_list(hid_t kind, const Place& place) {
   return {H5Pcreate(kind), H5Pclose, place, "making a property list"};
 }
 
-Handle create_file(const std::string& path) {
+Handle create_file(const std::string& path, int64_t user_block_bytes) {
   const Place place{path, ""};
   const Handle creation = property_list(H5P_FILE_CREATE, place);
   check(H5Pset_obj_track_times(creation, false), place, "leaving out time stamps");
+  check(H5Pset_userblock(creation, static_cast<hsize_t>(user_block_bytes)), place, "leaving room");
   const Handle access = property_list(H5P_FILE_ACCESS, place);
   check(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), place, "choosing the format");
   return {H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation, access), H5Fclose, place, "creating the file"};
@@ -170,9 +171,9 @@ struct Hdf5Writer::State {
   }
 };
 
-Hdf5Writer::Hdf5Writer(std::string path) {
+Hdf5Writer::Hdf5Writer(std::string path, int64_t user_block_bytes) {
   const Session session;
-  Handle file = create_file(path);
+  Handle file = create_file(path, user_block_bytes);
   state_ = std::make_unique<State>();
   state_->path = std::move(path);
   state_->file = std::move(file);

@@ -62,8 +62,9 @@ struct DatasetInfo {
 // the name "" means the file itself.
 class Hdf5Writer {
  public:
-  // Throws Error where the file exists.
-  explicit Hdf5Writer(std::string path);
+  // Throws Error where the file exists. The first user_block_bytes (0, or a power of 2 from 512 on) are left to the
+  // caller.
+  explicit Hdf5Writer(std::string path, int64_t user_block_bytes = 0);
   ~Hdf5Writer();
 
   // Declares a dataset; write_rows() fills it. chunk_bytes is the wanted size of a chunk.

@@ -36,11 +36,13 @@ class Pass {
     const auto format = format_of(path);
     ENGRAM_CHECK(format, path, ": unknown kind of file; wanted .txt or .jsonl, or these with .gz, .xz or .zst");
     LineReader reader(path, options_.max_line_bytes);
+    const int64_t num_before = report_.num_documents;
     if (*format == TextFormat::kText)
       read_text(path, reader);
     else
       read_json_lines(path, reader);
-    ++report_.num_files;
+    report_.files.push_back(
+        {.path = path, .digest = reader.file().digest(), .num_documents = report_.num_documents - num_before});
   }
   TextSourceReport take_report() { return std::move(report_); }
 

@@ -25,8 +25,15 @@ struct TextPlace {
 
 using OnDocument = std::function<void(std::string_view text, const TextPlace& place)>;
 
+// A file that was read.
+struct TextFileReport {
+  std::string path;
+  std::string digest;  // XXH3-128 of its bytes
+  int64_t num_documents = 0;
+};
+
 struct TextSourceReport {
-  int64_t num_files = 0;
+  std::vector<TextFileReport> files;
   int64_t num_documents = 0;
   int64_t num_empty = 0;         // documents without text, left out
   int64_t num_bad_records = 0;   // left out under kSkip

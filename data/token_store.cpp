@@ -4,18 +4,21 @@
 
 #include <algorithm>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 
 #include "data/atomic_file.h"
 #include "data/hdf5_file.h"
+#include "data/sealed_file.h"
 #include "kernels/core/check.h"
 
 namespace engram {
 namespace {
 
-constexpr int64_t kFormatVersion = 1;
+constexpr int64_t kFormatVersion = 2;
 constexpr const char* kFormat = "engram token store";
+constexpr const char* kContents = "engram token store 1\n";  // begins what is digested, as in format version 1
 constexpr int64_t kBlockTokens = int64_t{1} << 19;
 constexpr int64_t kMaxVocabularyOfUint16 = int64_t{1} << 16;
 
@@ -37,12 +40,50 @@ uint64_t digest_of_block(std::span<const T> tokens) {
 std::string digest_of_store(const TokenStoreHeader& header, std::span<const uint64_t> doc_offsets,
                             std::span<const uint64_t> block_digests) {
   std::ostringstream text;
-  text << kFormat << ' ' << kFormatVersion << '\n' << header.tokenizer_digest;
+  text << kContents << header.tokenizer_digest;
   for (const int64_t number : {header.vocab_size, header.eos_id, header.num_tokens, header.num_documents}) {
     text << '\n' << number;
   }
   text << '\n' << digest_of(std::as_bytes(doc_offsets)) << digest_of(std::as_bytes(block_digests));
   return digest_of(std::as_bytes(std::span(text.view())));
+}
+
+std::string sources_text(std::span<const StoreSource> sources) {
+  auto list = nlohmann::ordered_json::array();
+  for (const StoreSource& source : sources) {
+    list.push_back({{"path", source.path},
+                    {"digest", source.digest},
+                    {"num_documents", source.num_documents},
+                    {"num_tokens", source.num_tokens}});
+  }
+  constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;  // paths need not be UTF-8
+  return list.dump(-1, ' ', false, kReplace);
+}
+
+std::vector<StoreSource> parse_sources(const std::string& path, const std::string& text) {
+  std::vector<StoreSource> sources;
+  try {
+    for (const auto& entry : nlohmann::json::parse(text)) {
+      sources.push_back({.path = entry.at("path"),
+                         .digest = entry.at("digest"),
+                         .num_documents = entry.at("num_documents"),
+                         .num_tokens = entry.at("num_tokens")});
+    }
+  } catch (const nlohmann::json::exception& error) {
+    ENGRAM_FAIL(path, ": attribute sources: ", error.what());
+  }
+  return sources;
+}
+
+void check_sources(const std::string& path, const TokenStoreHeader& header) {
+  int64_t num_documents = 0, num_tokens = 0;
+  for (const StoreSource& source : header.sources) {
+    num_documents += source.num_documents;
+    num_tokens += source.num_tokens;
+  }
+  ENGRAM_CHECK(header.sources.empty() || (num_documents == header.num_documents && num_tokens == header.num_tokens),
+               path, ": sources hold ", num_documents, " documents of ", num_tokens, " tokens, wanted ",
+               header.num_documents, " of ", header.num_tokens);
 }
 
 void check_header(const std::string& path, const TokenStoreHeader& header) {
@@ -54,6 +95,7 @@ void check_header(const std::string& path, const TokenStoreHeader& header) {
   ENGRAM_CHECK(header.num_tokens >= 0 && header.num_tokens < kMaxCount && header.num_documents >= 0 &&
                    header.num_documents <= header.num_tokens,
                path, ": ", header.num_tokens, " tokens in ", header.num_documents, " documents");
+  check_sources(path, header);
 }
 
 }  // namespace
@@ -71,7 +113,7 @@ struct TokenStoreWriter::State {
       : path(path_),
         header(std::move(header_)),
         file(path),
-        writer(file.temporary_path()),
+        writer(file.temporary_path(), kSealBytes),
         block(make_tokens(header.vocab_size, kBlockTokens)) {
     std::visit(
         [&]<class T>(const std::vector<T>&) {
@@ -135,8 +177,10 @@ std::string TokenStoreWriter::finish() {
   s.writer.set_attribute("", "eos_id", s.header.eos_id);
   s.writer.set_attribute("", "num_tokens", s.header.num_tokens);
   s.writer.set_attribute("", "num_documents", s.header.num_documents);
+  s.writer.set_attribute("", "sources", sources_text(s.header.sources));
   s.writer.set_attribute("", "digest", digest);
   s.writer.close();
+  seal_file(s.file.temporary_path(), kFormat);
   s.file.publish();
   return digest;
 }
@@ -154,7 +198,8 @@ TokenStoreHeader read_header(const Hdf5Reader& reader) {
                           .vocab_size = reader.int_attribute("", "vocab_size"),
                           .eos_id = reader.int_attribute("", "eos_id"),
                           .num_tokens = reader.int_attribute("", "num_tokens"),
-                          .num_documents = reader.int_attribute("", "num_documents")};
+                          .num_documents = reader.int_attribute("", "num_documents"),
+                          .sources = parse_sources(path, reader.string_attribute("", "sources"))};
   check_header(path, header);
   return header;
 }
@@ -202,6 +247,7 @@ void check_ids(const std::string& path, std::span<const T> tokens, int64_t vocab
 }  // namespace
 
 TokenStore TokenStore::open(const std::string& path) {
+  check_seal(path, kFormat);
   const Hdf5Reader reader(path);
   TokenStore store;
   store.path_ = path;

@@ -9,6 +9,14 @@
 
 namespace engram {
 
+// A file that documents came from, with what of it is in a store.
+struct StoreSource {
+  std::string path;
+  std::string digest;  // XXH3-128 of the file
+  int64_t num_documents = 0;
+  int64_t num_tokens = 0;
+};
+
 // What a token store says about itself.
 struct TokenStoreHeader {
   std::string tokenizer_digest;  // of the tokenizer that made the ids
@@ -16,14 +24,16 @@ struct TokenStoreHeader {
   int64_t eos_id = 0;            // ends every document
   int64_t num_tokens = 0;
   int64_t num_documents = 0;
+  std::vector<StoreSource> sources = {};  // may be empty; otherwise their counts add up to the two above
 };
 
-// Writes a store: an HDF5 file of
+// Writes a store: a sealed HDF5 file (sealed_file.h) of
 //   /tokens         [num_tokens]         uint16 where vocab_size <= 65536, else uint32; documents one after the other
 //   /doc_offsets    [num_documents + 1]  uint64; document i is tokens [doc_offsets[i], doc_offsets[i + 1])
 //   /block_digests  [ceil(num_tokens / 2^19)]  uint64; XXH3-64 of each block of 2^19 tokens, which is also a chunk
-// and attributes: format, format_version, the header's fields, and digest, the XXH3-128 of all header fields, offsets
-// and block digests. The file appears under its name only when finish() succeeds. Equal contents give equal bytes.
+// and attributes: format, format_version, the header's fields (sources as JSON), and digest, the XXH3-128 of tokenizer
+// digest, counts, offsets and block digests: the same tokens have the same digest, wherever they came from. The file
+// appears under its name only when finish() succeeds. Equal contents give equal bytes.
 class TokenStoreWriter {
  public:
   // The counts in the header are what append() calls must add up to.
@@ -44,7 +54,7 @@ class TokenStoreWriter {
 class TokenStore {
  public:
   // Throws Error where the file is no token store, of another version, truncated, altered, or holds an id outside its
-  // vocabulary.
+  // vocabulary. The digest of the whole file is compared before HDF5 takes it apart.
   static TokenStore open(const std::string& path);
 
   const std::string& path() const { return path_; }

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <set>
 
+#include "data/atomic_file.h"
 #include "data/file_lock.h"
 #include "data/token_store.h"
 #include "tests/data/temporary_directory.h"
@@ -128,6 +129,28 @@ TEST_F(BuildStoreTest, MoreTextAndAnotherSeedMoveNoDocumentOutOfTheHoldout) {
   }
   for (const std::string& text : documents_of(options.output)) {
     EXPECT_EQ(std::count(held.begin(), held.end(), text), 0) << text;
+  }
+}
+
+TEST_F(BuildStoreTest, SourcesAreCountedInBothStores) {
+  test::write_file(directory / "more.txt", "a\n<|endoftext|>\nbc\n<|endoftext|>\n");
+  test::write_file(directory / "none.txt", "");
+  options.inputs = {directory / "more.txt", directory / "none.txt", directory / "in.jsonl"};
+  options.holdout_fraction = 0.3;
+  options.holdout_output = directory / "held.h5";
+  build_token_store(options, encoder);
+  const TokenStore train = TokenStore::open(options.output), held = TokenStore::open(options.holdout_output);
+  ASSERT_EQ(train.header().sources.size(), 3u);
+  ASSERT_EQ(held.header().sources.size(), 3u);
+  const std::vector<std::pair<int64_t, int64_t>> all{
+      {2, 3 + 2}, {0, 0}, {100, train.num_tokens() + held.num_tokens() - 5}};
+  for (size_t i = 0; i < 3; ++i) {
+    const StoreSource &a = train.header().sources[i], &b = held.header().sources[i];
+    EXPECT_EQ(a.path, options.inputs[i]);
+    EXPECT_EQ(a.digest, digest_of_file(options.inputs[i]));
+    EXPECT_EQ(b.digest, a.digest);
+    EXPECT_EQ(a.num_documents + b.num_documents, all[i].first);
+    EXPECT_EQ(a.num_tokens + b.num_tokens, all[i].second);
   }
 }
 

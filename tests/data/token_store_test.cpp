@@ -6,6 +6,7 @@
 
 #include "data/atomic_file.h"
 #include "data/hdf5_file.h"
+#include "data/sealed_file.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/testing.h"
 
@@ -49,8 +50,8 @@ struct TokenStoreTest : ::testing::Test {
     std::vector<uint16_t> tokens{5, 0, 6, 0};
     std::vector<uint64_t> doc_offsets{0, 2, 4}, block_digests;
     std::string format = "engram token store";
-    int64_t format_version = 1, vocab_size = 10;
-    std::string digest;
+    int64_t format_version = 2, vocab_size = 10;
+    std::string digest, sources = "[]";
   };
   void write_parts(const std::function<void(Parts&)>& change) {
     write({{5, 0}, {6, 0}}, 10);
@@ -63,7 +64,7 @@ struct TokenStoreTest : ::testing::Test {
     }
     std::filesystem::remove(path);
     change(parts);
-    Hdf5Writer writer(path);
+    Hdf5Writer writer(path, kSealBytes);
     writer.write_dataset("tokens", std::span<const uint16_t>(parts.tokens));
     writer.write_dataset("doc_offsets", std::span<const uint64_t>(parts.doc_offsets));
     writer.write_dataset("block_digests", std::span<const uint64_t>(parts.block_digests));
@@ -74,8 +75,10 @@ struct TokenStoreTest : ::testing::Test {
     writer.set_attribute("", "eos_id", int64_t{0});
     writer.set_attribute("", "num_tokens", int64_t{4});
     writer.set_attribute("", "num_documents", int64_t{2});
+    writer.set_attribute("", "sources", parts.sources);
     writer.set_attribute("", "digest", parts.digest);
     writer.close();
+    seal_file(path, "engram token store");
   }
   std::string error_on_opening() {
     return error_of([&] { TokenStore::open(path); });
@@ -171,7 +174,9 @@ TEST_F(TokenStoreTest, RefusesWhatDoesNotFit) {
   expect_refused([](Parts& parts) { parts.tokens.pop_back(); }, "tokens: shape [3], wanted [4]");
   expect_refused([](Parts& parts) { parts.doc_offsets.push_back(4); }, "doc_offsets: shape [4], wanted [3]");
   expect_refused([](Parts& parts) { parts.format = "other"; }, "is no token store");
-  expect_refused([](Parts& parts) { parts.format_version = 2; }, "format version 2, wanted 1");
+  expect_refused([](Parts& parts) { parts.format_version = 1; }, "format version 1, wanted 2");
+  expect_refused([](Parts& parts) { parts.sources = "[1]"; }, "attribute sources: ");
+  expect_refused([](Parts& parts) { parts.sources = "["; }, "attribute sources: ");
   expect_refused([](Parts& parts) { parts.vocab_size = 0; }, "vocabulary of 0 ids");
   write_parts([](Parts&) {});
   EXPECT_EQ(error_on_opening(), "");
@@ -203,31 +208,30 @@ TEST_F(TokenStoreTest, RefusesAnotherTokenizer) {
       std::string::npos);
 }
 
-TEST_F(TokenStoreTest, FlippedAndTruncatedStoresAreRefusedOrUnharmed) {
-  write(make_documents(300, 5000), 300);
-  const std::string bytes = test::read_file(path);
-  const TokenStore whole = TokenStore::open(path);
-  std::vector<int32_t> want(5000), got(5000);
-  std::vector<uint8_t> want_starts(5000), starts(5000);
-  whole.read(0, want, want_starts);
-  int num_refused = 0, num_tried = 0;
-  for (size_t at = 0; at < bytes.size(); at += bytes.size() / 700, ++num_tried) {
-    std::string flipped = bytes;
-    flipped[at] = static_cast<char>(flipped[at] ^ (1 << at % 8));
-    test::write_file(path, flipped);
-    const std::string error = error_of([&] {
-      const TokenStore store = TokenStore::open(path);
-      store.read(0, got, starts);
-      EXPECT_TRUE(got == want && starts == want_starts && store.digest() == whole.digest()) << "byte " << at;
-    });
-    num_refused += !error.empty();
+TEST_F(TokenStoreTest, SourcesComeBackAndAreNoPartOfTheDigest) {
+  const std::string digest = write({{1, 2, 0}, {3, 0}}, 10);
+  EXPECT_TRUE(TokenStore::open(path).header().sources.empty());
+  TokenStoreHeader header = header_of(10, 5, 2);
+  header.sources = {{.path = "a \"b\".txt", .digest = "d1", .num_documents = 0, .num_tokens = 0},
+                    {.path = "c\xc3\xa9", .digest = "d2", .num_documents = 2, .num_tokens = 5}};
+  {
+    TokenStoreWriter writer(path, header);
+    writer.append(std::vector<int32_t>{1, 2, 0});
+    writer.append(std::vector<int32_t>{3, 0});
+    EXPECT_EQ(writer.finish(), digest);
   }
-  EXPECT_GT(num_refused, 0);
-  EXPECT_GT(num_tried, 600);
-  for (const size_t length : {size_t{0}, size_t{7}, bytes.size() / 3, bytes.size() - 1}) {
-    test::write_file(path, bytes.substr(0, length));
-    EXPECT_NE(error_on_opening().find(path), std::string::npos) << length;
+  const std::vector<StoreSource> got = TokenStore::open(path).header().sources;
+  ASSERT_EQ(got.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(got[i].path, header.sources[i].path);
+    EXPECT_EQ(got[i].digest, header.sources[i].digest);
+    EXPECT_EQ(got[i].num_documents, header.sources[i].num_documents);
+    EXPECT_EQ(got[i].num_tokens, header.sources[i].num_tokens);
   }
+  header.sources[0].num_tokens = 1;
+  EXPECT_NE(
+      error_of([&] { TokenStoreWriter(path, header); }).find("sources hold 2 documents of 6 tokens, wanted 2 of 5"),
+      std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace engram {
+
+// A file whose first kSealBytes say what it is and which digest all that follows has. HDF5 passes over them (a "user
+// block"), so that a damaged file is found out before HDF5 takes it apart. Other HDF5 programs read such files too.
+inline constexpr int64_t kSealBytes = 512;
+
+// Fills in the first kSealBytes of a file that left room for them; nothing else may be written to it afterwards.
+// `format` says what kind of file it is, in at most 64 characters.
+void seal_file(const std::string& path, const std::string& format);
+
+// Throws Error unless the file is sealed as this format and every byte of it is as it was then.
+void check_seal(const std::string& path, const std::string& format);
+
+}  // namespace engram
