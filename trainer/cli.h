@@ -63,6 +63,16 @@ struct DataTokenizeCommand {
   int64_t threads = 0;        // 0 = as many as processors
 };
 
+struct DataInspectCommand {
+  std::string store;
+  int64_t show = 0;       // first documents whose text is printed
+  std::string tokenizer;  // wanted for show
+};
+
+struct DataVerifyCommand {
+  std::vector<std::string> stores;
+};
+
 struct BenchStepCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -132,10 +142,11 @@ struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand,
-                             DataTokenizeCommand, BenchStepCommand, BenchOpsCommand, BenchDumpCommand, SweepPlanCommand,
-                             SweepRunCommand, SweepAddCommand, SweepStatusCommand, SweepReportCommand,
-                             ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+using Command =
+    std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand, DataTokenizeCommand,
+                 DataInspectCommand, DataVerifyCommand, BenchStepCommand, BenchOpsCommand, BenchDumpCommand,
+                 SweepPlanCommand, SweepRunCommand, SweepAddCommand, SweepStatusCommand, SweepReportCommand,
+                 ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

@@ -45,13 +45,34 @@ void add_build(CLI::App& group, DataBuildCommand& fields, Command& chosen, const
       ->type_name("POLICY");
 }
 
+void add_inspect(CLI::App& group, DataInspectCommand& fields, Command& chosen) {
+  CLI::App* verb = add_verb(
+      group, chosen, fields,
+      {"inspect", "What a token store holds: counts, sources, lengths, text.", "engram data inspect books.h5"});
+  verb->add_option("store", fields.store, "token store")->required()->type_name("STORE");
+  CLI::Option* tokenizer =
+      verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json it was made with")->type_name("FILE");
+  verb->add_option("--show", fields.show, "print the text of the first N documents")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(tokenizer)
+      ->type_name("N");
+}
+
+void add_verify(CLI::App& group, DataVerifyCommand& fields, Command& chosen) {
+  CLI::App* verb = add_verb(group, chosen, fields,
+                            {"verify", "Compare every digest of token stores.", "engram data verify books.h5"});
+  verb->add_option("stores", fields.stores, "token stores")->required()->type_name("STORE");
+}
+
 }  // namespace
 
 void add_data(CLI::App& app, DataCommands& data, Command& chosen) {
   const std::string example =
       "engram data build books/ --tokenizer data/tokenizers/english_8k/tokenizer.json --output books.h5";
-  CLI::App* group = add_group(app, {"data", "Text to tokens: build, tokenize.", example});
+  CLI::App* group = add_group(app, {"data", "Token stores: build, inspect, verify, tokenize.", example});
   add_build(*group, data.build, chosen, example);
+  add_inspect(*group, data.inspect, chosen);
+  add_verify(*group, data.verify, chosen);
   add_tokenize(*group, data.tokenize, chosen);
 }
 

@@ -47,6 +47,8 @@ inline CLI::Validator in_range(double low, double high) {
 // The verbs below `data`, and what they fill.
 struct DataCommands {
   DataBuildCommand build;
+  DataInspectCommand inspect;
+  DataVerifyCommand verify;
   DataTokenizeCommand tokenize;
 };
 void add_data(CLI::App& app, DataCommands& data, Command& chosen);

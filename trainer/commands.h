@@ -8,6 +8,8 @@ namespace engram {
 // What the verbs do that need no ranks. Each throws Error (ConfigError for configuration) and prints to std::cout.
 void run_estimate(const EstimateCommand& command);
 void run_data_build(const DataBuildCommand& command);
+void run_data_inspect(const DataInspectCommand& command);
+void run_data_verify(const DataVerifyCommand& command);
 void run_data_tokenize(const DataTokenizeCommand& command);
 void run_config_print(const ConfigPrintCommand& command);
 void run_config_explain(const ConfigExplainCommand& command);

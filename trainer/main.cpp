@@ -30,22 +30,22 @@ bool has_safe_points(const Command& command) {
 }
 
 // What needs no ranks.
-void run_alone(const Command& command) {
-  std::visit(Overloaded{[](const BenchDumpCommand& c) { run_bench_dump(c); },
-                        [](const EstimateCommand& c) { run_estimate(c); },
-                        [](const DataBuildCommand& c) { run_data_build(c); },
-                        [](const DataTokenizeCommand& c) { run_data_tokenize(c); },
-                        [](const SweepPlanCommand& c) { run_sweep_plan(c); },
-                        [](const SweepRunCommand& c) { run_sweep(c); },
-                        [](const SweepAddCommand& c) { run_sweep_add(c); },
-                        [](const SweepStatusCommand& c) { run_sweep_status(c); },
-                        [](const SweepReportCommand& c) { run_sweep_report(c); },
-                        [](const ConfigPrintCommand& c) { run_config_print(c); },
-                        [](const ConfigExplainCommand& c) { run_config_explain(c); },
-                        [](const ShowText& c) { std::cout << c.text << std::flush; },
-                        [](const auto&) {}},
-             command);
-}
+constexpr auto run_alone = Overloaded{
+    [](const BenchDumpCommand& c) { run_bench_dump(c); },
+    [](const EstimateCommand& c) { run_estimate(c); },
+    [](const DataBuildCommand& c) { run_data_build(c); },
+    [](const DataInspectCommand& c) { run_data_inspect(c); },
+    [](const DataVerifyCommand& c) { run_data_verify(c); },
+    [](const DataTokenizeCommand& c) { run_data_tokenize(c); },
+    [](const SweepPlanCommand& c) { run_sweep_plan(c); },
+    [](const SweepRunCommand& c) { run_sweep(c); },
+    [](const SweepAddCommand& c) { run_sweep_add(c); },
+    [](const SweepStatusCommand& c) { run_sweep_status(c); },
+    [](const SweepReportCommand& c) { run_sweep_report(c); },
+    [](const ConfigPrintCommand& c) { run_config_print(c); },
+    [](const ConfigExplainCommand& c) { run_config_explain(c); },
+    [](const ShowText& c) { std::cout << c.text << std::flush; },
+};
 
 // Returns the exit code.
 int run(Communicator& world, const Command& command) {
@@ -55,8 +55,8 @@ int run(Communicator& world, const Command& command) {
                         [&](const GenerateCommand& c) { run_generate(world, c); },
                         [&](const BenchStepCommand& c) { run_bench_step(world, c); },
                         [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
-                        [&](const auto&) {
-                          if (world.rank() == 0) run_alone(command);
+                        [&](const auto& c) {
+                          if (world.rank() == 0) run_alone(c);
                         }},
              command);
   return code;

@@ -115,7 +115,7 @@ class Signals(unittest.TestCase):
 
 
 class OtherCommands(unittest.TestCase):
-    def test_a_build_leaves_nothing_behind(self):
+    def test_a_build_goes_on_where_it_was_asked_to_leave(self):
         text = corpus.path / "long.txt"
         text.write_text("A line of text.\n<|endoftext|>\n" * 200000, encoding="utf-8")
         process = program.start(corpus.build("long"), 0)
@@ -123,7 +123,9 @@ class OtherCommands(unittest.TestCase):
         os.kill(process.pid, signal.SIGTERM)
         output = process.communicate(timeout=program.TIME_LIMIT)[0].decode("utf-8")
         self.assertEqual(process.returncode, REQUEUE, output)
-        self.assertEqual([path.name for path in corpus.path.glob("long*")], ["long.txt"])
+        self.assertFalse((corpus.path / "long.h5").exists())
+        self.assertIn("had been encoded by a build that was ended early", program.run_well(corpus.build("long")))
+        self.assertEqual(sorted(path.name for path in corpus.path.glob("long*")), ["long.h5", "long.txt"])
 
     def test_an_evaluation_ends(self):
         program.run_well(corpus.train("short", "train.steps=1"), RANKS)

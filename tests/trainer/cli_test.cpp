@@ -105,6 +105,17 @@ TEST(CommandLine, DataBuild) {
   EXPECT_FALSE(parse<DataBuildCommand>({"data", "build", "a.txt", "--tokenizer", "t", "--output", "o"}).skip_bad);
 }
 
+TEST(CommandLine, DataInspectAndVerify) {
+  const auto inspect = parse<DataInspectCommand>({"data", "inspect", "a.h5", "--show", "3", "--tokenizer", "t.json"});
+  EXPECT_EQ(inspect.store, "a.h5");
+  EXPECT_EQ(inspect.show, 3);
+  EXPECT_EQ(inspect.tokenizer, "t.json");
+  EXPECT_EQ(parse<DataVerifyCommand>({"data", "verify", "a.h5", "b.h5"}).stores,
+            (std::vector<std::string>{"a.h5", "b.h5"}));
+  EXPECT_NE(refused({"data", "inspect", "a.h5", "--show", "3"}).find("--tokenizer"), std::string::npos);
+  EXPECT_NE(refused({"data", "verify"}), "");
+}
+
 TEST(CommandLine, DataTokenize) {
   const auto command = parse<DataTokenizeCommand>(
       {"data", "tokenize", "a.txt", "--tokenizer", "t", "--text-field", "body", "--added-tokens", "--threads", "2"});
@@ -145,6 +156,8 @@ const std::vector<std::vector<std::string>> kVerbs{{},
                                                    {"estimate"},
                                                    {"data"},
                                                    {"data", "build"},
+                                                   {"data", "inspect"},
+                                                   {"data", "verify"},
                                                    {"bench"},
                                                    {"bench", "step"},
                                                    {"bench", "dump"},

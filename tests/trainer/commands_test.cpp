@@ -95,6 +95,49 @@ TEST_F(DataBuild, AnotherTokenizerIsRefused) {
   EXPECT_NE(message.find("got one of digest " + other.digest()), std::string::npos) << message;
 }
 
+TEST_F(DataBuild, InspectTellsCountsSourcesLengthsAndText) {
+  test::write_file(directory_ / "one.txt", "A text of another file.");
+  command_.inputs.push_back(directory_ / "one.txt");
+  printed([&] { run_data_build(command_); });
+  const TokenStore store = TokenStore::open(command_.output);
+  const std::string text =
+      printed([&] { run_data_inspect({.store = command_.output, .show = 21, .tokenizer = kTokenizer}); });
+  const auto has = [&](const std::string& words) { EXPECT_NE(text.find(words), std::string::npos) << words << text; };
+  has("digest     " + store.digest() + "\n");
+  has("tokenizer  " + store.header().tokenizer_digest + ", 8192 ids");
+  has("documents  21\n");
+  has("tokens     " + std::to_string(store.num_tokens()) + "\n");
+  has(directory_ / "text.jsonl\n");
+  has(directory_ / "one.txt\n");
+  has("A text of another file.");
+  has("Document 7 of a few words.");
+  EXPECT_NE(test::error_of([&] {
+              run_data_inspect({.store = directory_ / "one.txt", .show = 0, .tokenizer = ""});
+            }).find("is no engram token store"),
+            std::string::npos);
+}
+
+TEST_F(DataBuild, VerifyNamesEveryDamagedStore) {
+  printed([&] { run_data_build(command_); });
+  const std::string good = command_.output, bytes = test::read_file(good);
+  const std::string text = printed([&] { run_data_verify({.stores = {good}}); });
+  EXPECT_NE(text.find("store.h5: every digest is right; " + TokenStore::open(good).digest()), std::string::npos)
+      << text;
+  std::string damaged = bytes;
+  damaged[bytes.size() / 2] ^= 1;
+  test::write_file(directory_ / "damaged.h5", damaged);
+  test::write_file(directory_ / "cut.h5", bytes.substr(0, 700));
+  std::string message;
+  printed([&] {
+    message = test::error_of([&] {
+      run_data_verify({.stores = {directory_ / "damaged.h5", good, directory_ / "cut.h5"}});
+    });
+  });
+  EXPECT_NE(message.find("damaged.h5: "), std::string::npos) << message;
+  EXPECT_NE(message.find("cut.h5: "), std::string::npos) << message;
+  EXPECT_EQ(message.find("store.h5: "), std::string::npos) << message;
+}
+
 TEST(DataTokenize, PrintsALineOfIdsPerDocument) {
   const test::TemporaryDirectory directory;
   test::write_file(directory / "text.txt", "One of<|endoftext|>\n<|endoftext|>\nanother\n");
