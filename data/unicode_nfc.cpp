@@ -44,23 +44,44 @@ void compose_all(std::u32string& text) {
   text.resize(size);
 }
 
-}  // namespace
-
-std::string normalize_nfc(std::string_view text) {
-  // Below U+0300 nothing changes, combines or moves; from there on the lead byte is 0xCC or more.
-  const auto is_plain = [](char byte) { return static_cast<unsigned char>(byte) < 0xCC; };
-  if (std::all_of(text.begin(), text.end(), is_plain)) return std::string(text);
-
+// True where NFC changes neither the character nor what stands before it, unless marks follow.
+bool starts_anew(char32_t c) {
+  constexpr char32_t kFirstMark = 0x300;
+  if (c < kFirstMark) return true;
+  if (combining_class(c) != 0 || composes_with_previous(c)) return false;
   std::u32string points;
-  points.reserve(text.size());
+  append_canonical_decomposition(c, points);
+  if (combining_class(points[0]) != 0 || composes_with_previous(points[0])) return false;
+  compose_all(points);
+  return points.size() == 1 && points[0] == c;
+}
+
+void append_normalized(std::string_view text, std::string& result) {
+  std::u32string points;
   for (size_t at = 0; at < text.size();) append_canonical_decomposition(next_code_point(text, at), points);
   order_marks(points);
   compose_all(points);
+  for (const char32_t c : points) append_utf8(c, result);
+}
 
+}  // namespace
+
+std::string normalize_nfc(std::string_view text) {
   std::string result;
   result.reserve(text.size());
-  for (const char32_t c : points) append_utf8(c, result);
-  return result;
+  size_t copied = 0, base = 0;  // the text before `copied` is in the result; the last character begins at `base`
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    if (starts_anew(next_code_point(text, at))) {
+      base = begin;
+      continue;
+    }
+    for (size_t next = at; at < text.size() && !starts_anew(next_code_point(text, next));) at = next;
+    result += text.substr(copied, base - copied);
+    append_normalized(text.substr(base, at - base), result);
+    copied = base = at;
+  }
+  return result += text.substr(copied);
 }
 
 }  // namespace engram

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace engram {
 namespace {
@@ -67,6 +68,18 @@ std::optional<char32_t> compose(char32_t first, char32_t second) {
   const auto* found = std::lower_bound(seconds, seconds_end, second);
   if (found == seconds_end || *found != second) return std::nullopt;
   return kPairComposite[found - kPairSecond];
+}
+
+bool composes_with_previous(char32_t code_point) {
+  static const std::vector<char32_t> seconds = [] {
+    std::vector<char32_t> sorted(std::begin(kPairSecond), std::end(kPairSecond));
+    std::sort(sorted.begin(), sorted.end());
+    sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+    return sorted;
+  }();
+  if (code_point - kVowels < kNumVowels) return true;
+  if (code_point > kTails && code_point - kTails < kNumTails) return true;
+  return std::binary_search(seconds.begin(), seconds.end(), code_point);
 }
 
 bool is_white_space(char32_t code_point) {

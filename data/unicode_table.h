@@ -21,6 +21,9 @@ uint8_t combining_class(char32_t code_point);
 // The primary composite of two code points, if there is one.
 std::optional<char32_t> compose(char32_t first, char32_t second);
 
+// True where compose(x, code_point) exists for some x.
+bool composes_with_previous(char32_t code_point);
+
 // White_Space: U+0009-000D, 0020, 0085, 00A0, 1680, 2000-200A, 2028, 2029, 202F, 205F, 3000.
 bool is_white_space(char32_t code_point);
 

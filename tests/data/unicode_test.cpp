@@ -82,10 +82,14 @@ TEST(UnicodeTableTest, WhiteSpaceIsTheTwentyFiveCodePoints) {
 TEST(UnicodeNfcTest, MatchesTheTokenizersPackage) {
   const auto lines = golden_points("nfc.tsv");
   EXPECT_EQ(lines.size(), 1000u);
+  std::string all, all_normalized;
   for (const auto& [from, to] : lines) {
     EXPECT_EQ(normalize_nfc(to_utf8(from)), to_utf8(to));
     EXPECT_EQ(normalize_nfc(to_utf8(to)), to_utf8(to));
+    all += "plain 0" + to_utf8(from);  // nothing composes with a digit
+    all_normalized += "plain 0" + to_utf8(to);
   }
+  EXPECT_EQ(normalize_nfc(all), all_normalized);
 }
 
 TEST(UnicodeNfcTest, ComposesAndLeavesAlone) {
@@ -120,6 +124,41 @@ TEST(Utf8Test, FindsTheFirstBadByteAtAnyAlignment) {
       EXPECT_EQ(find_invalid_utf8(std::string(prefix, 'x') + bad + "tail"), prefix);
     }
   }
+}
+
+// The text of a stream that got `pieces`, and of one that got them byte by byte.
+std::string streamed(const std::vector<std::string>& pieces) {
+  Utf8Stream whole, single;
+  std::string text, text_of_bytes;
+  for (const std::string& piece : pieces) {
+    text += whole.push(piece);
+    for (const char byte : piece) text_of_bytes += single.push({&byte, 1});
+    EXPECT_FALSE(find_invalid_utf8(text)) << text;
+  }
+  text += whole.finish();
+  EXPECT_EQ(text, text_of_bytes + single.finish());
+  return text;
+}
+
+TEST(Utf8StreamTest, HoldsBackWhatIsNotYetACharacter) {
+  Utf8Stream stream;
+  EXPECT_EQ(stream.push("a\xE2\x82"), "a");
+  EXPECT_EQ(stream.push("\xAC\xF0\x9F"), "\u20AC");
+  EXPECT_EQ(stream.push("\x98"), "");
+  EXPECT_EQ(stream.push("\x80z"), "\U0001F600z");
+  EXPECT_EQ(stream.finish(), "");
+}
+
+// Expected values: Unicode 15, table 3-8, and what the `tokenizers` package (0.23.3) decodes such bytes to.
+TEST(Utf8StreamTest, ReplacesEachLongestPartThatIsNoCharacter) {
+  const std::string bad = "\uFFFD";
+  EXPECT_EQ(streamed({"\xC0\xAF\xE0\x80\xBF\xF0\x81\x82", "A"}), bad + bad + bad + bad + bad + bad + bad + bad + "A");
+  EXPECT_EQ(streamed({"\xED\xA0\x80\xED\xBF\xBF", "A"}), bad + bad + bad + bad + bad + bad + "A");
+  EXPECT_EQ(streamed({"\xF4\x91\x92\x93\xFF", "A\x80\xBF", "B"}), bad + bad + bad + bad + bad + "A" + bad + bad + "B");
+  EXPECT_EQ(streamed({"\xE1\x80\xE2\xF0\x91\x92\xF1\xBF", "A"}), bad + bad + bad + bad + "A");
+  EXPECT_EQ(streamed({"a", "\xE2\x82"}), "a" + bad);  // the text ends inside a character
+  EXPECT_EQ(streamed({"\xE2\x82", "\xE2\x82\xAC"}), bad + "\u20AC");
+  EXPECT_EQ(streamed({}), "");
 }
 
 }  // namespace
