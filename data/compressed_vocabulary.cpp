@@ -14,7 +14,7 @@
 namespace engram {
 namespace {
 
-constexpr char32_t kSentinel = 0xE000, kReplacement = 0xFFFD;
+constexpr char32_t kSentinel = 0xE000;
 
 std::u32string collapse_spaces(const std::u32string& text) {
   std::u32string result;
@@ -36,7 +36,7 @@ void strip(std::u32string& text) {
 std::string key_of_token(const BpeTokenizer& tokenizer, int32_t id) {
   const std::string_view text = tokenizer.bytes(id);
   std::string replacement;
-  append_utf8(kReplacement, replacement);
+  append_utf8(kReplacementCharacter, replacement);
   const bool is_text = !find_invalid_utf8(text) && text.find(replacement) == text.npos;
   return is_text ? compression_key(text) : std::string(tokenizer.piece(id));
 }

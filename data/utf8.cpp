@@ -6,22 +6,28 @@
 namespace engram {
 namespace {
 
-// Bytes of the well-formed sequence at `text`, 0 where there is none; `left` bytes may be read.
-size_t sequence_length(const unsigned char* text, size_t left) {
-  const auto continues = [&](size_t i) { return i < left && (text[i] & 0xC0) == 0x80; };
-  const auto second_in = [&](unsigned low, unsigned high) { return left > 1 && text[1] >= low && text[1] <= high; };
+struct Sequence {
+  enum class Kind : uint8_t { kWhole, kCutOff, kMalformed } kind;
+  size_t length;  // at least 1; unless whole, of the longest part that could be the start of a character
+};
+
+// What stands at `text`, of which `left` (at least 1) bytes may be read.
+Sequence sequence_at(const unsigned char* text, size_t left) {
+  using Kind = Sequence::Kind;
   const unsigned lead = text[0];
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    const bool second = second_in(lead == 0xE0 ? 0xA0 : 0x80, lead == 0xED ? 0x9F : 0xBF);
-    return second && continues(2) ? 3 : 0;
+  if (lead < 0x80) return {Kind::kWhole, 1};
+  if (lead < 0xC2 || lead > 0xF4) return {Kind::kMalformed, 1};
+  const size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  for (size_t i = 1; i < length; ++i) {
+    if (i == left) return {Kind::kCutOff, i};
+    unsigned low = 0x80, high = 0xBF;
+    if (i == 1 && lead == 0xE0) low = 0xA0;   // below: overlong
+    if (i == 1 && lead == 0xED) high = 0x9F;  // above: surrogates
+    if (i == 1 && lead == 0xF0) low = 0x90;   // below: overlong
+    if (i == 1 && lead == 0xF4) high = 0x8F;  // above: more than U+10FFFF
+    if (text[i] < low || text[i] > high) return {Kind::kMalformed, i};
   }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    const bool second = second_in(lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF);
-    return second && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
+  return {Kind::kWhole, length};
 }
 
 }  // namespace
@@ -37,9 +43,9 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
       at += sizeof eight;
     }
     if (at == text.size()) break;
-    const size_t length = sequence_length(bytes + at, text.size() - at);
-    if (length == 0) return at;
-    at += length;
+    const Sequence next = sequence_at(bytes + at, text.size() - at);
+    if (next.kind != Sequence::Kind::kWhole) return at;
+    at += next.length;
   }
   return std::nullopt;
 }
@@ -82,6 +88,31 @@ void append_utf8(char32_t code_point, std::string& text) {
     put(0x80 | (code_point >> 6 & 0x3F));
     put(0x80 | (code_point & 0x3F));
   }
+}
+
+std::string Utf8Stream::push(std::string_view bytes) {
+  pending_ += bytes;
+  std::string text;
+  size_t at = 0;
+  while (at < pending_.size()) {
+    const auto* left = reinterpret_cast<const unsigned char*>(pending_.data()) + at;
+    const Sequence next = sequence_at(left, pending_.size() - at);
+    if (next.kind == Sequence::Kind::kCutOff) break;
+    if (next.kind == Sequence::Kind::kWhole)
+      text.append(pending_, at, next.length);
+    else
+      append_utf8(kReplacementCharacter, text);
+    at += next.length;
+  }
+  pending_.erase(0, at);
+  return text;
+}
+
+std::string Utf8Stream::finish() {
+  std::string text;
+  if (!pending_.empty()) append_utf8(kReplacementCharacter, text);
+  pending_.clear();
+  return text;
 }
 
 }  // namespace engram

@@ -18,4 +18,20 @@ char32_t next_code_point(std::string_view text, size_t& at);
 // Appends a scalar value as UTF-8.
 void append_utf8(char32_t code_point, std::string& text);
 
+inline constexpr char32_t kReplacementCharacter = 0xFFFD;
+
+// Well-formed UTF-8 out of bytes that arrive in any pieces: the start of a character is held back until the rest comes,
+// and each longest part of what cannot be a character becomes U+FFFD (Unicode 15, section 3.9), as in the `tokenizers`
+// library's decoder.
+class Utf8Stream {
+ public:
+  // The text that is certain by now.
+  std::string push(std::string_view bytes);
+  // What is left: U+FFFD where a character was begun, else nothing.
+  std::string finish();
+
+ private:
+  std::string pending_;  // the start of a character
+};
+
 }  // namespace engram

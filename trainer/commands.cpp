@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "data/atomic_file.h"
+#include "data/utf8.h"
 #include "kernels/core/device.h"
 #include "trainer/checkpoint.h"
 #include "trainer/compute.h"
@@ -38,17 +39,6 @@ RunConfig config_for_use(const std::string& checkpoint, const std::string& token
   config.train.global_batch = world_size;
   config.train.recompute = false;
   return config;
-}
-
-// Length of the longest prefix that does not end inside a UTF-8 character.
-size_t whole_characters(const std::string& text) {
-  for (size_t back = 1; back <= 3 && back <= text.size(); ++back) {
-    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;  // a continuation: its first byte lies further back
-    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
-    return length > back ? text.size() - back : text.size();
-  }
-  return text.size();
 }
 
 // The tasks of a file, or those of them that are asked for.
@@ -143,17 +133,12 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
 
-  std::string pending = command.prompt;
-  const auto print_pending = [&] {
-    const size_t length = whole_characters(pending);
-    if (world.rank() == 0) std::cout << pending.substr(0, length) << std::flush;
-    pending.erase(0, length);
+  Utf8Stream text;
+  const auto print = [&](const std::string& part) {
+    if (world.rank() == 0) std::cout << part << std::flush;
   };
-  const auto emit = [&](int32_t token) {
-    pending += tokenizer.tokenizer.bytes(token);
-    print_pending();
-  };
-  print_pending();
+  const auto emit = [&](int32_t token) { print(text.push(tokenizer.tokenizer.bytes(token))); };
+  print(command.prompt);
   generate(replica, tokenizer.tokenizer.encode(command.prompt),
            {.num_tokens = command.tokens,
             .temperature = command.temperature,
@@ -161,7 +146,7 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
             .seed = static_cast<uint64_t>(command.seed),
             .num_ids = tokenizer.tokenizer.vocabulary_size()},
            tokenizer.tokenizer.end_of_text().value_or(-1), emit);
-  if (world.rank() == 0) std::cout << std::endl;
+  print(text.finish() + "\n");
 }
 
 }  // namespace engram
