@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/known_keys.h"
 #include "kernels/core/check.h"
 
 namespace engram {
@@ -72,6 +73,7 @@ void PreTokenizer::add_step(const json& config, bool is_last) {
   }
   ENGRAM_CHECK(type == "ByteLevel", "pre_tokenizer: type ", type,
                " is not supported; supported: Sequence, Split, ByteLevel");
+  check_keys(config, "pre_tokenizer: ByteLevel", {"type", "add_prefix_space", "trim_offsets", "use_regex"});
   ENGRAM_CHECK(is_last, "pre_tokenizer: ByteLevel before the last step is not supported");
   ENGRAM_CHECK(!flag(config, "add_prefix_space", true),
                "pre_tokenizer: ByteLevel with add_prefix_space is not supported");
@@ -80,6 +82,7 @@ void PreTokenizer::add_step(const json& config, bool is_last) {
 }
 
 void PreTokenizer::add_split(const json& config) {
+  check_keys(config, "pre_tokenizer: Split", {"type", "pattern", "behavior", "invert"});
   const json pattern = config.value("pattern", json());
   const bool is_regex = pattern.is_object() && pattern.contains("Regex");
   const std::string text = text_of(pattern, is_regex ? "Regex" : "String");

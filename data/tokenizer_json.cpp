@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/byte_level.h"
+#include "data/known_keys.h"
 #include "data/unicode_nfc.h"
 #include "data/utf8.h"
 #include "kernels/core/check.h"
@@ -42,8 +43,11 @@ void check_model(const json& model) {
   const json& type = member(model, "type");
   ENGRAM_CHECK(type == "BPE" || (type.is_null() && model.contains("merges")), "model type ", type.dump(),
                " is not supported; supported: BPE (byte-level)");
+  check_keys(model, "model",
+             {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+              "byte_fallback", "ignore_merges", "vocab", "merges"});
   for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"}) {
-    ENGRAM_CHECK(is_unset(member(model, key)), "model option ", key, " = ", model[key].dump(), " is not supported");
+    ENGRAM_CHECK(is_unset(member(model, key)), "model: ", key, " = ", model[key].dump(), " is not supported");
   }
   ENGRAM_CHECK(member(model, "vocab").is_object(), "model: no object \"vocab\"");
   ENGRAM_CHECK(member(model, "merges").is_array(), "model: no array \"merges\"");
@@ -100,8 +104,10 @@ void check_added_token(const json& token) {
   const json& content = member(token, "content");
   ENGRAM_CHECK(content.is_string() && content != "", "added_tokens: no text \"content\" in ",
                token.dump().substr(0, 200));
+  const std::string what = "added token " + content.dump();
+  check_keys(token, what, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
   for (const char* key : {"lstrip", "rstrip", "single_word"}) {
-    ENGRAM_CHECK(is_unset(member(token, key)), "added token ", content.dump(), ": ", key, " is not supported");
+    ENGRAM_CHECK(is_unset(member(token, key)), what, ": ", key, " = ", token[key].dump(), " is not supported");
   }
 }
 
@@ -176,6 +182,9 @@ std::string digest_of(std::string_view text) {
 
 TokenizerData parse_tokenizer_json(std::string_view text) {
   const json root = parse(text);
+  check_keys(root, "file",
+             {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+              "decoder", "model"});
   const json& model = member(root, "model");
   check_model(model);
   ENGRAM_CHECK(member(member(root, "decoder"), "type") == "ByteLevel", "decoder: type ",

@@ -203,21 +203,83 @@ TEST(BpeTokenizerTest, RefusesWhatIsInconsistent) {
   expect_refused(changed([](json& t) { t["added_tokens"][0]["content"] = ""; }), "no text \"content\"");
 }
 
-TEST(BpeTokenizerTest, RefusesWhatItDoesNotUnderstandByName) {
-  const auto with = [](const char* pointer, const json& value) {
-    json tokenizer = small_tokenizer();
-    tokenizer[json::json_pointer(pointer)] = value;
-    return tokenizer;
-  };
-  expect_refused(with("/model/type", "Unigram"), "model type \"Unigram\" is not supported");
-  expect_refused(with("/model/byte_fallback", true), "byte_fallback = true is not supported");
-  expect_refused(with("/model/dropout", 0.1), "dropout = 0.1 is not supported");
-  expect_refused(with("/normalizer", {{"type", "Lowercase"}}), "normalizer: type \"Lowercase\" is not supported");
-  expect_refused(with("/pre_tokenizer", {{"type", "Metaspace"}}), "pre_tokenizer: type Metaspace is not supported");
-  expect_refused(with("/pre_tokenizer/add_prefix_space", true), "ByteLevel with add_prefix_space is not supported");
+// The small tokenizer with one value set or added.
+json with(const char* pointer, const json& value) {
+  json tokenizer = small_tokenizer();
+  tokenizer[json::json_pointer(pointer)] = value;
+  return tokenizer;
+}
+
+TEST(BpeTokenizerTest, RefusesModelsAndOptionsByName) {
+  for (const char* type : {"Unigram", "WordPiece", "WordLevel"}) {
+    expect_refused(with("/model/type", type), "model type \"" + std::string(type) + "\" is not supported");
+  }
+  expect_refused(with("/model/byte_fallback", true), "model: byte_fallback = true is not supported");
+  expect_refused(with("/model/dropout", 0.1), "model: dropout = 0.1 is not supported");
+  expect_refused(with("/model/continuing_subword_prefix", "##"), "model: continuing_subword_prefix = \"##\" is not");
+  expect_refused(with("/model/end_of_word_suffix", "</w>"), "model: end_of_word_suffix = \"</w>\" is not supported");
+  expect_refused(with("/model/novelty", 1), "model: novelty = 1 is not supported");
+  expect_refused(with("/novelty", 1), "file: novelty = 1 is not supported");
+  for (const char* key : {"lstrip", "rstrip", "single_word", "novelty"}) {
+    expect_refused(with(("/added_tokens/0/" + std::string(key)).c_str(), true),
+                   "added token \"<|endoftext|>\": " + std::string(key) + " = true is not supported");
+  }
+  for (const char* type : {"WordPiece", "Metaspace", "BPEDecoder", "Sequence"}) {
+    expect_refused(with("/decoder", {{"type", type}}), "decoder: type \"" + std::string(type) + "\" is not supported");
+  }
+  expect_refused(with("/decoder", nullptr), "decoder: type null is not supported");
+}
+
+TEST(BpeTokenizerTest, TakesOptionsThatChangeNothing) {
+  json tokenizer = with("/model/dropout", 0.0);
+  tokenizer["model"]["unk_token"] = "a";
+  tokenizer["model"]["fuse_unk"] = true;
+  tokenizer["version"] = "1.0";
+  tokenizer["post_processor"] = {{"type", "TemplateProcessing"}};  // adds begin and end tokens, which we leave out
+  EXPECT_EQ(encode(tokenizer, "abc"), encode(small_tokenizer(), "abc"));
+}
+
+TEST(BpeTokenizerTest, RefusesNormalizersByName) {
+  for (const char* type : {"Lowercase", "NFD", "NFKC", "NFKD", "StripAccents", "Strip", "BertNormalizer", "Nmt",
+                           "Precompiled", "Replace", "Prepend", "ByteLevel"}) {
+    const std::string message = "normalizer: type \"" + std::string(type) + "\" is not supported";
+    const json normalizer{{"type", type}};
+    expect_refused(with("/normalizer", normalizer), message);
+    const json steps = json::array({{{"type", "NFC"}}, normalizer});
+    expect_refused(with("/normalizer", {{"type", "Sequence"}, {"normalizers", steps}}), message);
+  }
+}
+
+TEST(BpeTokenizerTest, RefusesPreTokenizersByName) {
+  for (const char* type : {"Metaspace", "Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation", "Digits",
+                           "UnicodeScripts", "CharDelimiterSplit", "FixedLength"}) {
+    const std::string message = "pre_tokenizer: type " + std::string(type) + " is not supported";
+    expect_refused(with("/pre_tokenizer", {{"type", type}}), message);
+    const json steps = json::array({{{"type", type}}, small_tokenizer()["pre_tokenizer"]});
+    expect_refused(with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}), message);
+  }
   expect_refused(with("/pre_tokenizer", nullptr), "pre_tokenizer: no text \"type\"");
-  expect_refused(with("/decoder", {{"type", "WordPiece"}}), "decoder: type \"WordPiece\" is not supported");
-  expect_refused(with("/added_tokens/0/lstrip", true), "\"<|endoftext|>\": lstrip is not supported");
+  expect_refused(with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", json::array()}}),
+                 "a Sequence without");
+  expect_refused(with("/pre_tokenizer/add_prefix_space", true), "ByteLevel with add_prefix_space is not supported");
+  expect_refused(with("/pre_tokenizer/use_regex", 1), "use_regex: got 1, wanted true or false");
+  expect_refused(with("/pre_tokenizer/novelty", 1), "pre_tokenizer: ByteLevel: novelty = 1 is not supported");
+
+  const auto with_split = [](const json& changes, bool is_last) {
+    json split{{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Isolated"}, {"invert", false}};
+    split.update(changes);
+    json steps = json::array({small_tokenizer()["pre_tokenizer"]});
+    steps.insert(is_last ? steps.end() : steps.begin(), split);
+    return with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}});
+  };
+  EXPECT_EQ(encode(with_split(json::object(), false), "abc"), (std::vector<int32_t>{'a', 256}));
+  for (const char* behavior : {"MergedWithNext", "Contiguous"}) {
+    expect_refused(with_split({{"behavior", behavior}}, false), "Split with behavior " + std::string(behavior));
+  }
+  expect_refused(with_split({{"novelty", 1}}, false), "pre_tokenizer: Split: novelty = 1 is not supported");
+  expect_refused(with_split({{"pattern", "a"}}, false), "pre_tokenizer: no text \"String\"");
+  expect_refused(with_split(json::object(), true), "ByteLevel before the last step is not supported");
+  expect_refused(with("/pre_tokenizer", {{"type", "Split"}}), "the last step is Split, wanted ByteLevel");
 }
 
 TEST(BpeTokenizerTest, RefusesPatternsWhoseMeaningDiffers) {
