@@ -33,20 +33,12 @@ void strip(std::u32string& text) {
   text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), is_white_space));
 }
 
-std::string key_of_token(const BpeTokenizer& tokenizer, int32_t id) {
-  const std::string_view text = tokenizer.bytes(id);
-  std::string replacement;
-  append_utf8(kReplacementCharacter, replacement);
-  const bool is_text = !find_invalid_utf8(text) && text.find(replacement) == text.npos;
-  return is_text ? compression_key(text) : std::string(tokenizer.piece(id));
-}
-
 std::vector<int32_t> make_map(const BpeTokenizer& tokenizer) {
   std::unordered_map<std::string, int32_t> keys;
   std::vector<int32_t> map;
   for (int32_t id = 0; id < tokenizer.vocabulary_size(); ++id) {
     const auto next = static_cast<int32_t>(keys.size());
-    map.push_back(keys.emplace(key_of_token(tokenizer, id), next).first->second);
+    map.push_back(keys.emplace(compression_key(tokenizer, id), next).first->second);
   }
   return map;
 }
@@ -79,6 +71,14 @@ std::string compression_key(std::string_view text) {
   std::string key;
   for (const char32_t c : points) append_utf8(c == kSentinel ? U' ' : c, key);
   return key;
+}
+
+std::string compression_key(const BpeTokenizer& tokenizer, int32_t id) {
+  const std::string_view text = tokenizer.bytes(id);
+  std::string replacement;
+  append_utf8(kReplacementCharacter, replacement);
+  const bool is_text = !find_invalid_utf8(text) && text.find(replacement) == text.npos;
+  return is_text ? compression_key(text) : std::string(tokenizer.piece(id));
 }
 
 CompressedVocabulary::CompressedVocabulary(const BpeTokenizer& tokenizer) : CompressedVocabulary(make_map(tokenizer)) {}

@@ -14,11 +14,14 @@ class BpeTokenizer;
 // Source: arXiv:2601.07372, official demo; Unicode 9.0 as in the `tokenizers` library.
 std::string compression_key(std::string_view text);
 
+// The key of one token: that of its text, or its raw piece where it is not whole UTF-8 by itself or holds U+FFFD.
+std::string compression_key(const BpeTokenizer& tokenizer, int32_t id);
+
 // Map of token ids to compressed ids: ids whose decoded texts have the same key share one, new ones are given in order
 // of first appearance. N-gram hashes use compressed ids only.
 class CompressedVocabulary {
  public:
-  // The map of a tokenizer. An id that is not whole UTF-8 by itself, or holds U+FFFD, goes by its raw piece.
+  // The map of a tokenizer.
   explicit CompressedVocabulary(const BpeTokenizer& tokenizer);
 
   // A map read from elsewhere (a token store, a checkpoint). Throws Error unless ids appear in first-appearance order.

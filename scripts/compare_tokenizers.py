@@ -5,11 +5,11 @@
     .venv/bin/python scripts/compare_tokenizers.py --tokenizer TOKENIZER.json book.txt more.txt.xz
     .venv/bin/python scripts/compare_tokenizers.py --tokenizer TOKENIZER.json --awkward    # made-up texts, no files
 
-Lines <|endoftext|> separate the documents of a text file. Each document is encoded twice by both programs: with the
-spellings of added tokens in it found, and (awkward texts only) taken as text. --awkward makes every Unicode scalar value
-in several surroundings, random mixtures of scripts, marks, white space, digits, contractions and added tokens, bytes
-that happen to be UTF-8, long runs, and words of a megabyte. Exit code 1 where any id differs; the first differences are
-shown. Speeds count encoding alone; processor time says more than wall time on a busy machine.
+Lines <|endoftext|> separate the documents of a text file. Added tokens spelt out in a text are found, by both programs.
+--awkward makes texts of every Unicode scalar value in several surroundings, random mixtures of scripts, marks, white
+space, digits, contractions and added tokens, bytes that happen to be UTF-8, long runs, and words of a megabyte; its
+mixtures are compared once more with the added tokens taken as text. Exit code 1 where any id differs; the first
+differences are shown. Speeds count encoding alone; processor time says more than wall time on a busy machine.
 """
 import argparse
 import hashlib
@@ -61,7 +61,8 @@ def long_runs():
 def mixtures(added, count):
     """Random texts from pools of characters that tokenizers treat unlike one another."""
     rng = random.Random(2)
-    pools = [list("abcXYZ"), list("0123456789"), list(" \t\n\r"), ["\r\n", "\n\n", "  ", " \n"], list("!?.,;:'\"-_()[]{}<>|"),
+    pools = [list("abcXYZ"), list("0123456789"), list(" \t\n\r"), ["\r\n", "\n\n", "  ", " \n"],
+             list("!?.,;:'\"-_()[]{}<>|"),
              ["'s", "'T", "'re", "'VE", "'m", "'Ll", "'d", "'\u017f", "\u2019s"],
              list("\u00e9\u00c5\u00df\u0130\u0131\u01c4\ufb01\u1e9e"), list("\u03b1\u03a3\u03c2\u0416\u044f\u0531"),
              list("\u4e2d\u6587\u9fa5\u9fa6\u3040\u3042\u30ff\u3105\uac00\ud55c\u1112\u1161\u11ab"),
@@ -69,7 +70,8 @@ def mixtures(added, count):
              list("\u0300\u0301\u0323\u0345\u20dd\u3099\u0488"),
              list("\u0661\u0967\uff11\u00b2\u00bd\u2163\u3007\U0001d7d8"),
              list("\u0085\u00a0\u1680\u180e\u2003\u2028\u202f\u205f\u3000\u200b\u200d\u2060\ufeff\x0b\x0c\x00\x1f\x7f"),
-             ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f", "\U0001f44d\U0001f3fd"],
+             ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f",
+              "\U0001f44d\U0001f3fd"],
              added or ["<|"], [token[:-1] or "<" for token in added or ["<|"]]]
     for _ in range(count):
         chosen = rng.sample(pools, rng.randint(1, 6))
@@ -136,8 +138,8 @@ def show_difference(number, text, got, wanted):
 def compare(what, tokenizer, path, texts, options):
     """Number of texts that differ; prints what was compared and both speeds."""
     num_bytes = sum(len(text.encode()) for text in texts)
-    got, seconds, cpu = engram_ids(options.engram, path, texts,
-                                   ["--threads", str(options.threads)] + (["--added-tokens"] if what != "as text" else []))
+    arguments = ["--threads", str(options.threads)] + ([] if what == "as text" else ["--added-tokens"])
+    got, seconds, cpu = engram_ids(options.engram, path, texts, arguments)
     wanted, package_seconds, package_cpu = package_ids(tokenizer, texts)
     if len(got) != len(texts):
         sys.exit(f"engram printed {len(got)} lines for {len(texts)} texts")

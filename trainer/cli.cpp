@@ -17,6 +17,7 @@ struct Parsed {
   TrainCommand train;
   EvalCommand eval;
   GenerateCommand generate;
+  ExplainCommand explain;
   EstimateCommand estimate;
   DataCommands data;
   BenchStepCommand bench_step;
@@ -102,6 +103,23 @@ void add_generate(CLI::App& app, Parsed& parsed) {
       ->check(in_range(1e-6, 1.0))
       ->type_name("X");
   verb->add_option("--seed", fields.seed, "seed of the sampling")->check(CLI::NonNegativeNumber)->type_name("N");
+  verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
+}
+
+void add_explain(CLI::App& app, Parsed& parsed) {
+  ExplainCommand& fields = parsed.explain;
+  CLI::App* verb = add_verb(app, parsed, fields,
+                            {"explain", "What memory sees of a text: tokens, n-grams, table rows, gates.",
+                             "engram explain \"The history of Rome\" --checkpoint runs/quickstart"});
+  verb->add_option("text", fields.text, "text to explain")->required()->type_name("TEXT");
+  CLI::App* model = verb->add_option_group("model")->require_option(1);
+  CLI::Option* config = model->add_option("--config", fields.config, "configuration file (YAML)")->type_name("CONFIG");
+  model->add_option("--checkpoint", fields.checkpoint, "checkpoint, or directory of a run (its newest); adds the gates")
+      ->type_name("CHECKPOINT");
+  verb->add_option("--set", fields.sets, "override one key of the configuration; may be repeated")
+      ->allow_extra_args(false)
+      ->needs(config)
+      ->type_name("KEY=VALUE");
   verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
 }
 
@@ -268,6 +286,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_train(app, parsed);
   add_eval(app, parsed);
   add_generate(app, parsed);
+  add_explain(app, parsed);
   add_data(app, parsed.data, parsed.command);
   add_estimate(app, parsed);
   add_bench(app, parsed);

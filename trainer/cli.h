@@ -37,6 +37,14 @@ struct GenerateCommand {
   std::string tokenizer;  // empty = the run's data.tokenizer
 };
 
+struct ExplainCommand {
+  std::string text;
+  std::string config;  // of the two one is given
+  std::string checkpoint;
+  std::vector<std::string> sets;  // of the configuration
+  std::string tokenizer;          // empty = the run's data.tokenizer
+};
+
 struct EstimateCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -143,10 +151,10 @@ struct ShowText {
 };
 
 using Command =
-    std::variant<TrainCommand, EvalCommand, GenerateCommand, EstimateCommand, DataBuildCommand, DataTokenizeCommand,
-                 DataInspectCommand, DataVerifyCommand, BenchStepCommand, BenchOpsCommand, BenchDumpCommand,
-                 SweepPlanCommand, SweepRunCommand, SweepAddCommand, SweepStatusCommand, SweepReportCommand,
-                 ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+    std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
+                 DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, BenchStepCommand, BenchOpsCommand,
+                 BenchDumpCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand, SweepStatusCommand,
+                 SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

@@ -17,9 +17,11 @@
 #include "trainer/estimate.h"
 #include "trainer/eval_report.h"
 #include "trainer/evaluate.h"
+#include "trainer/explain.h"
 #include "trainer/generate.h"
 #include "trainer/key_suggestion.h"
 #include "trainer/manifest.h"
+#include "trainer/terminal.h"
 
 namespace engram {
 namespace {
@@ -147,6 +149,23 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
             .num_ids = tokenizer.tokenizer.vocabulary_size()},
            tokenizer.tokenizer.end_of_text().value_or(-1), emit);
   print(text.finish() + "\n");
+}
+
+void run_explain(Communicator& world, const ExplainCommand& command) {
+  const bool has_checkpoint = !command.checkpoint.empty();
+  const std::string checkpoint = has_checkpoint ? resolve_checkpoint(command.checkpoint) : "";
+  RunConfig config = has_checkpoint ? config_for_use(checkpoint, command.tokenizer, world.size())
+                                    : load_config(command.config, command.sets);
+  if (!command.tokenizer.empty()) config.data.tokenizer = command.tokenizer;
+  ENGRAM_CHECK(!config.data.tokenizer.empty(), "explain: data.tokenizer is empty; give --tokenizer FILE");
+  const RunTokenizer tokenizer = load_tokenizer(config);
+  Explanation explanation = explain(tokenizer.tokenizer.encode(command.text), tokenizer, config.model.engram);
+  if (has_checkpoint) {
+    Replica replica(config, world, tokenizer.map(), model_dtype(config));
+    load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+    explanation.gates = engram_gates(replica, explanation);
+  }
+  if (world.rank() == 0) std::cout << explanation_text(explanation, tokenizer, stdout_is_terminal()) << std::flush;
 }
 
 }  // namespace engram

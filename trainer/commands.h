@@ -18,4 +18,7 @@ void run_config_explain(const ConfigExplainCommand& command);
 void run_eval(Communicator& world, const EvalCommand& command);
 void run_generate(Communicator& world, const GenerateCommand& command);
 
+// What the memory of a configuration, or of a checkpoint, sees of a text. Collective; rank 0 prints.
+void run_explain(Communicator& world, const ExplainCommand& command);
+
 }  // namespace engram

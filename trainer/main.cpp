@@ -53,6 +53,7 @@ int run(Communicator& world, const Command& command) {
   std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, c); },
                         [&](const EvalCommand& c) { run_eval(world, c); },
                         [&](const GenerateCommand& c) { run_generate(world, c); },
+                        [&](const ExplainCommand& c) { run_explain(world, c); },
                         [&](const BenchStepCommand& c) { run_bench_step(world, c); },
                         [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
                         [&](const auto& c) {

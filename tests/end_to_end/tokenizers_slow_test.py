@@ -20,7 +20,8 @@ TIME_LIMIT = 1500
 def python_with_package():
     """An interpreter that has the package; None where there is none."""
     for python in (program.SOURCES / ".venv" / "bin" / "python", pathlib.Path(sys.executable)):
-        if python.exists() and subprocess.run([python, "-c", "import tokenizers"], stderr=subprocess.DEVNULL).returncode == 0:
+        test = [python, "-c", "import tokenizers"]
+        if python.exists() and subprocess.run(test, stderr=subprocess.DEVNULL).returncode == 0:
             return python
     return None
 
@@ -32,8 +33,8 @@ class AgainstThePackage(unittest.TestCase):
             self.skipTest("no Python here has the package tokenizers, see scripts/compare_tokenizers.py")
         files = [program.TOKENIZER, *sorted(SHARED.glob("tokenizers/*/tokenizer.json"))]
         named = [word for file in files for word in ("--tokenizer", file)]
-        done = subprocess.run([python, SCRIPT, *named, "--engram", program.PROGRAM, "--awkward", "--bytes", "2000000", TEXT],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT)
+        command = [python, SCRIPT, *named, "--engram", program.PROGRAM, "--awkward", "--bytes", "2000000", TEXT]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT)
         print(done.stdout)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual(done.stdout.count(" 0 texts differ"), 3 * len(files))

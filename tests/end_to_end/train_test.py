@@ -82,6 +82,18 @@ class NumberOfRanks(unittest.TestCase):
         self.assertEqual(texts[1:], [texts[0]] * 2)
         self.assertNotEqual(program.run_well([*arguments, "--seed", "1"]), texts[0])
 
+    def test_explanation_agrees_and_is_plain_where_nobody_watches(self):
+        arguments = ["explain", "In the<|endoftext|>beginning", "--checkpoint", corpus.run_directory("four")]
+        texts = [program.run_well(arguments, ranks) for ranks in (0, 2)]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotIn("\x1b", texts[0])
+        self.assertIn("a new document", texts[0])
+        gates = [float(gate) for gate in re.findall(r" ([01]\.\d{3}) ", texts[0])]
+        self.assertEqual(len(gates), 2 * texts[0].count("  id "), "two layers have memory")
+        self.assertTrue(all(0 < gate < 1 for gate in gates), gates)
+        without = program.run_well(["explain", *arguments[1:2], "--config", corpus.config])
+        self.assertEqual(without, re.sub(r"     (gate  |      )  layer \d  [01]\..*\n", "", texts[0]))
+
     def test_a_finished_run_has_nothing_left_to_do(self):
         before = corpus.csv_columns("four_again", *COLUMNS)
         output = program.run_well(corpus.train("four_again"), 2)
@@ -117,6 +129,9 @@ class Terminal(unittest.TestCase):
     def test_the_line_is_redrawn_where_somebody_watches(self):
         for name, ranks in (("watched", 0), ("watched_ranks", 2)):
             self.assertRegex(watched(corpus.train(name), ranks), r"\rstep +1/6 loss ")
+
+    def test_explanations_are_coloured_where_somebody_watches(self):
+        self.assertIn("\x1b[1m\"In\"\x1b[0m", watched(["explain", "In the", "--config", corpus.config], 0))
 
 
 class Stopped(unittest.TestCase):

@@ -72,6 +72,19 @@ TEST(CommandLine, Generate) {
   EXPECT_EQ(parse<GenerateCommand>({"generate", "runs/a", "--prompt=--tokens"}).prompt, "--tokens");
 }
 
+TEST(CommandLine, Explain) {
+  const auto command =
+      parse<ExplainCommand>({"explain", "[a, b]", "--config", "a.yaml", "--set", "x=1", "--tokenizer", "t"});
+  EXPECT_EQ(command.text, "[a, b]");
+  EXPECT_EQ(command.config, "a.yaml");
+  EXPECT_EQ(command.sets, std::vector<std::string>{"x=1"});
+  EXPECT_EQ(command.tokenizer, "t");
+  EXPECT_EQ(parse<ExplainCommand>({"explain", "a", "--checkpoint", "runs/a"}).checkpoint, "runs/a");
+  EXPECT_THROW(parse_command_line({"explain", "a"}), ConfigError);
+  EXPECT_THROW(parse_command_line({"explain", "a", "--config", "c", "--checkpoint", "d"}), ConfigError);
+  EXPECT_THROW(parse_command_line({"explain", "a", "--checkpoint", "d", "--set", "x=1"}), ConfigError);
+}
+
 TEST(CommandLine, DataBuild) {
   const auto command = parse<DataBuildCommand>({"data",
                                                 "build",

@@ -78,15 +78,10 @@ TEST(SampleToken, NeverTakesWhatIsImpossible) {
 std::vector<std::vector<float>> forward_logits(Replica& r, const Batch& batch) {
   Arena::Scope scope(r.arena);
   BatchMemory memory;
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram.boundary);
-  MicroBatch micro_batch = uploaded.micro_batch(0, 1);
-  if (r.memory) {
-    r.memory->begin_fetch(r.stream, uploaded, 1);
-    micro_batch.memory = r.memory->micro_batch(0);
-  }
-  Context ctx = r.context(1, batch.seq_len);
   LanguageModel::Saved saved;
-  const Tensor logits = r.model.logits(ctx, r.model.forward(ctx, micro_batch, saved));
+  const Tensor hidden = forward_sequence(r, batch, memory, saved);
+  Context ctx = r.context(1, batch.seq_len);
+  const Tensor logits = r.model.logits(ctx, hidden);
   const auto all = host_span<float>(logits);
   std::vector<std::vector<float>> rows;
   for (int64_t row = 0; row < logits.size(0); ++row) {
