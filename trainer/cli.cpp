@@ -23,6 +23,7 @@ struct Parsed {
   BenchStepCommand bench_step;
   BenchOpsCommand bench_ops;
   BenchDumpCommand bench_dump;
+  ReportCommand report;
   SweepPlanCommand sweep_plan;
   SweepRunCommand sweep_run;
   SweepAddCommand sweep_add;
@@ -223,6 +224,15 @@ void add_sweep(CLI::App& app, Parsed& parsed) {
       ->type_name("DIR");
 }
 
+void add_report(CLI::App& app, Parsed& parsed) {
+  CLI::App* verb = add_verb(app, parsed, parsed.report,
+                            {"report", "One page about a run, or about several beside each other.",
+                             "engram report runs/quickstart runs/quickstart_backbone --output comparison.html"});
+  verb->add_option("runs", parsed.report.runs, "directories of runs")->required()->type_name("RUN");
+  verb->add_option("--output", parsed.report.output, "HTML file to write; default: report.html in the first run")
+      ->type_name("FILE");
+}
+
 void add_config_verbs(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram config explain model.engram";
   CLI::App* group = add_group(app, {"config", "Configuration: print, explain.", example});
@@ -290,6 +300,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_data(app, parsed.data, parsed.command);
   add_estimate(app, parsed);
   add_bench(app, parsed);
+  add_report(app, parsed);
   add_sweep(app, parsed);
   add_config_verbs(app, parsed);
 }

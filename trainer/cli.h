@@ -106,6 +106,11 @@ struct BenchDumpCommand {
   std::optional<int64_t> samples;  // all of the run where left out
 };
 
+struct ReportCommand {
+  std::vector<std::string> runs;  // directories
+  std::string output;             // empty = report.html in the first
+};
+
 struct SweepPlanCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -153,8 +158,8 @@ struct ShowText {
 using Command =
     std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
                  DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, BenchStepCommand, BenchOpsCommand,
-                 BenchDumpCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand, SweepStatusCommand,
-                 SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+                 BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,
+                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

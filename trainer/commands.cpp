@@ -21,6 +21,7 @@
 #include "trainer/generate.h"
 #include "trainer/key_suggestion.h"
 #include "trainer/manifest.h"
+#include "trainer/run_report.h"
 #include "trainer/terminal.h"
 
 namespace engram {
@@ -104,6 +105,14 @@ void run_config_print(const ConfigPrintCommand& command) {
 }
 
 void run_config_explain(const ConfigExplainCommand& command) { std::cout << explain_key(command.key) << "\n"; }
+
+void run_report(const ReportCommand& command) {
+  std::vector<RunRecord> runs;
+  for (const std::string& directory : command.runs) runs.push_back(read_run(directory));
+  const std::string output = command.output.empty() ? command.runs[0] + "/report.html" : command.output;
+  write_file_atomically(output, run_report_html(runs));
+  std::cout << "wrote " << output << "\n";
+}
 
 void run_eval(Communicator& world, const EvalCommand& command) {
   const Requests requests(world);

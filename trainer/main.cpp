@@ -37,6 +37,7 @@ constexpr auto run_alone = Overloaded{
     [](const DataInspectCommand& c) { run_data_inspect(c); },
     [](const DataVerifyCommand& c) { run_data_verify(c); },
     [](const DataTokenizeCommand& c) { run_data_tokenize(c); },
+    [](const ReportCommand& c) { run_report(c); },
     [](const SweepPlanCommand& c) { run_sweep_plan(c); },
     [](const SweepRunCommand& c) { run_sweep(c); },
     [](const SweepAddCommand& c) { run_sweep_add(c); },

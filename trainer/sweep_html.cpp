@@ -2,45 +2,13 @@
 
 #include <cmath>
 
+#include "trainer/html_page.h"
 #include "trainer/progress.h"
 #include "trainer/sweep_published.h"
 #include "trainer/sweep_report.h"
 
 namespace engram {
 namespace {
-
-constexpr const char* kHead = R"(<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Sweep report</title><style>
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; font-size: 13px; margin: .6rem 0; display: block; overflow-x: auto; }
-th, td { padding: .2rem .55rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
-.verdict { background: #eef3f8; padding: .5rem .8rem; border-left: 4px solid #4878a8; }
-</style></head><body>
-)";
-
-std::string escaped(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '&')
-      safe += "&amp;";
-    else if (c == '<')
-      safe += "&lt;";
-    else if (c == '>')
-      safe += "&gt;";
-    else
-      safe += c;
-  }
-  return safe;
-}
-
-std::string row(const char* tag, const std::vector<std::string>& cells) {
-  std::string text = "<tr>";
-  for (const std::string& cell : cells) text += fmt::format("<{0}>{1}</{0}>", tag, escaped(cell));
-  return text + "</tr>\n";
-}
 
 std::string number(double value, int digits = 4) {
   return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : "-";
@@ -76,11 +44,11 @@ std::vector<std::string> point_cells(const ReportedPoint& point, const ReportedP
 
 std::string points_table(const ReportedBudget& budget) {
   std::string text = "<table>\n";
-  text += row("th", {"point", "achieved", "experts", "tables", "total", "active", "seeds", "loss", "deviation",
-                     "to pure MoE", "95 % over seeds", "tok/s", "loss at its time", "tokens to its loss"});
+  text += table_row("th", {"point", "achieved", "experts", "tables", "total", "active", "seeds", "loss", "deviation",
+                           "to pure MoE", "95 % over seeds", "tok/s", "loss at its time", "tokens to its loss"});
   const ReportedPoint* pure = pure_point(budget);
   for (const auto* points : {&budget.curve, &budget.controls}) {
-    for (const ReportedPoint& point : *points) text += row("td", point_cells(point, pure));
+    for (const ReportedPoint& point : *points) text += table_row("td", point_cells(point, pure));
   }
   return text + "</table>\n";
 }
@@ -122,17 +90,18 @@ std::string curve_section(const ReportedBudget& budget) {
   if (arms.size() < 3) return "<p>Fewer than three points are done: no fit.</p>\n";
   const CurveAnalysis analysis = analyse_curve(arms);
   std::string text = verdict(analysis.shape, arms) + "<table>\n";
-  text += row("th", {"quadratic fit", "minimum", "loss there", "95 % over seeds", "95 % by residuals", "95 % by cases",
-                     "curvature", "95 % over seeds", "convex", "rms"});
-  text += row("td", fit_cells("all points", analysis.all));
-  if (analysis.without_pure) text += row("td", fit_cells("without ratio 1", *analysis.without_pure));
+  text += table_row("th", {"quadratic fit", "minimum", "loss there", "95 % over seeds", "95 % by residuals",
+                           "95 % by cases", "curvature", "95 % over seeds", "convex", "rms"});
+  text += table_row("td", fit_cells("all points", analysis.all));
+  if (analysis.without_pure) text += table_row("td", fit_cells("without ratio 1", *analysis.without_pure));
   for (const auto& [name, points] :
        {std::pair<const char*, std::span<const DataPoint>>{"published, 6e20 FLOPs", kPublished6e20},
         {"published, 2e20 FLOPs", kPublished2e20}}) {
     std::vector<CurveArm> published;
     for (const DataPoint& point : points) published.push_back({.x = point.x, .seeds = {0}, .losses = {point.y}});
-    text += row("td", fit_cells(name, fit_curve(published)));
-    text += row("td", fit_cells(std::string(name) + ", without ratio 1", fit_curve(std::span(published).first(9))));
+    text += table_row("td", fit_cells(name, fit_curve(published)));
+    text +=
+        table_row("td", fit_cells(std::string(name) + ", without ratio 1", fit_curve(std::span(published).first(9))));
   }
   return text + "</table>\n";
 }
@@ -151,15 +120,15 @@ std::string memory_section(const ReportedBudget& budget) {
 
 std::string trials_table(const SweepReport& report) {
   std::string text = "<details><summary>All trials</summary>\n<table>\n";
-  text += row("th", {"trial", "sweep", "state", "point", "budget", "seed", "loss", "train loss", "seconds", "starts",
-                     "reason"});
+  text += table_row("th", {"trial", "sweep", "state", "point", "budget", "seed", "loss", "train loss", "seconds",
+                           "starts", "reason"});
   for (const ReportedTrial& trial : report.trials) {
     const TrialEntry& entry = trial.entry;
-    text +=
-        row("td", {fmt::format("{}", entry.number), trial.sweep, std::string(enum_name(entry.state)),
-                   point_label(entry.facts), fmt::format("{:g}", entry.facts.budget),
-                   fmt::format("{}", entry.facts.seed), number(entry.outcome.loss), number(entry.outcome.train_loss),
-                   number(entry.outcome.seconds, 1), fmt::format("{}", entry.starts), entry.reason});
+    text += table_row(
+        "td", {fmt::format("{}", entry.number), trial.sweep, std::string(enum_name(entry.state)),
+               point_label(entry.facts), fmt::format("{:g}", entry.facts.budget), fmt::format("{}", entry.facts.seed),
+               number(entry.outcome.loss), number(entry.outcome.train_loss), number(entry.outcome.seconds, 1),
+               fmt::format("{}", entry.starts), entry.reason});
   }
   return text + "</table></details>\n";
 }
@@ -177,7 +146,7 @@ both underrate a trial whose learning rate was still high at that moment. Publis
 }  // namespace
 
 std::string report_html(const SweepReport& report, const std::vector<std::string>& figures) {
-  std::string text = std::string(kHead) + "<h1>Sweep report</h1>\n";
+  std::string text = page_begin("Sweep report") + "<h1>Sweep report</h1>\n";
   for (const ReportedBudget& budget : report.budgets) {
     text += fmt::format("<h2>{}, {}, budget {:g}</h2>\n", escaped(budget.sweep), budget.kind, budget.budget);
     if (budget.num_missing > 0) text += fmt::format("<p>{} trials are not done.</p>\n", budget.num_missing);
@@ -186,7 +155,7 @@ std::string report_html(const SweepReport& report, const std::vector<std::string
   }
   for (const std::string& figure : figures) text += "<figure>" + figure + "</figure>\n";
   if (figures.empty()) text += "<p>No figures: scripts/plot_sweep.py draws them where matplotlib is installed.</p>\n";
-  return text + trials_table(report) + kNotes + "</body></html>\n";
+  return text + trials_table(report) + kNotes + page_end();
 }
 
 }  // namespace engram

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "kernels/core/check.h"
+#include "kernels/core/device_info.h"
 
 namespace engram {
 namespace {
@@ -21,12 +22,6 @@ std::string first_line(const std::string& path) {
   std::string line;
   std::getline(file, line);
   return line;
-}
-
-std::string host_name() {
-  char name[256] = {};
-  ENGRAM_CHECK(::gethostname(name, sizeof name - 1) == 0, "gethostname: ", std::strerror(errno));
-  return name;
 }
 
 std::string boot_id() { return first_line("/proc/sys/kernel/random/boot_id"); }

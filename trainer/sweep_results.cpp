@@ -1,29 +1,14 @@
 #include "trainer/sweep_results.h"
 
 #include <cmath>
-#include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
+
+#include "trainer/json_lines.h"
 
 namespace engram {
 namespace {
 
 using Json = nlohmann::json;
-
-// Calls `use` with every whole line that is an object with a step.
-template <class Use>
-void each_line(const std::string& path, const Use& use) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (object.is_object() && object.contains("step") && object["step"].is_number_integer()) use(object);
-  }
-}
-
-double number_in(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_number() ? found->get<double>() : kNotMeasured;
-}
 
 }  // namespace
 
@@ -34,7 +19,7 @@ TrialFiles read_trial_files(const std::string& directory, const TrialFacts& fact
   double loss_sum = 0;
   int64_t loss_count = 0;
   std::map<int64_t, double> seconds_at;
-  each_line(directory + "/metrics.jsonl", [&](const Json& line) {
+  each_step_line(directory + "/metrics.jsonl", [&](const Json& line) {
     files.last_step = line["step"];
     const double seconds = step_tokens / number_in(line, "tok_s");
     if (std::isfinite(seconds)) files.seconds += seconds;
@@ -47,7 +32,7 @@ TrialFiles read_trial_files(const std::string& directory, const TrialFacts& fact
   });
   if (loss_count > 0) files.train_loss = loss_sum / static_cast<double>(loss_count);
   std::map<int64_t, double> losses;  // a resumed trial may have validated a step twice, with one result
-  each_line(directory + "/events.jsonl", [&](const Json& line) {
+  each_step_line(directory + "/events.jsonl", [&](const Json& line) {
     if (line.value("event", "") == "eval") losses[line["step"]] = number_in(line, "loss");
   });
   for (const auto& [step, loss] : losses) {

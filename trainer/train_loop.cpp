@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "data/atomic_file.h"
 #include "kernels/core/device_info.h"
 #include "model/accounting.h"
 #include "trainer/checkpoint.h"
@@ -12,10 +13,12 @@
 #include "trainer/estimate.h"
 #include "trainer/evaluate.h"
 #include "trainer/exit_codes.h"
+#include "trainer/manifest.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
 #include "trainer/terminal.h"
+#include "trainer/version.h"
 
 namespace engram {
 namespace {
@@ -99,10 +102,14 @@ class TrainRun {
                                                    .total_steps = config().train.steps,
                                                    .terminal = stdout_is_terminal(),
                                                    .clock = {}});
+    write_file_atomically(config().run.directory() + "/" + kConfigName, print_config(config()));
     log_->event(replica_.step, replica_.step == 0 ? "start" : "resume",
                 {{"config_digest", config_digest(config())},
                  {"data_digest", identity_.data_digest},
-                 {"ranks", int64_t{replica_.world.size()}}});
+                 {"ranks", int64_t{replica_.world.size()}},
+                 {"commit", commit()},
+                 {"host", host_name()},
+                 {"device", device_info(replica_.stream).name}});
   }
 
   void prepare_next() {

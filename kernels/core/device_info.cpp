@@ -4,8 +4,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <regex>
+
+#include "kernels/core/check.h"
 
 #if ENGRAM_WITH_CUDA
 #include <dlfcn.h>
@@ -78,6 +82,12 @@ DeviceInfo cuda_info() {
 #endif
 
 }  // namespace
+
+std::string host_name() {
+  char name[256] = {};
+  ENGRAM_CHECK(::gethostname(name, sizeof name - 1) == 0, "gethostname: ", std::strerror(errno));
+  return name;
+}
 
 DeviceInfo device_info(const Stream& stream) {
 #if ENGRAM_WITH_CUDA

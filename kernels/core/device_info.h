@@ -19,6 +19,9 @@ struct DeviceInfo {
 // Of the device that the stream works on.
 DeviceInfo device_info(const Stream& stream);
 
+// Of this machine, as its system calls it.
+std::string host_name();
+
 // Bytes that are taken now: on CUDA of the card, by this process, its context and all others; on the CPU the most that
 // this process ever had.
 int64_t memory_in_use(const Stream& stream);

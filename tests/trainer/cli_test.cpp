@@ -49,6 +49,12 @@ TEST(CommandLine, Sweep) {
   EXPECT_NE(refused({"sweep", "rum", "s.yaml"}).find("did you mean \"run\""), std::string::npos);
 }
 
+TEST(CommandLine, Report) {
+  const auto command = parse<ReportCommand>({"report", "runs/a", "runs/b", "--output", "c.html"});
+  EXPECT_EQ(command.runs, (std::vector<std::string>{"runs/a", "runs/b"}));
+  EXPECT_EQ(command.output, "c.html");
+}
+
 TEST(CommandLine, Eval) {
   const auto command =
       parse<EvalCommand>({"eval", "runs/a", "--data", "v.h5", "--samples", "12", "--tokenizer", "t.json"});
