@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "trainer/cli_app.h"
 #include "trainer/cli_verb.h"
 #include "trainer/config.h"
 #include "trainer/key_suggestion.h"
@@ -31,6 +32,8 @@ struct Parsed {
   SweepReportCommand sweep_report;
   ConfigPrintCommand config_print;
   ConfigExplainCommand config_explain;
+  ConfigSchemaCommand config_schema;
+  CompletionCommand completion;
   Command command;
 };
 
@@ -235,7 +238,7 @@ void add_report(CLI::App& app, Parsed& parsed) {
 
 void add_config_verbs(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram config explain model.engram";
-  CLI::App* group = add_group(app, {"config", "Configuration: print, explain.", example});
+  CLI::App* group = add_group(app, {"config", "Configuration: print, explain, schema.", example});
   CLI::App* print = add_verb(
       *group, parsed, parsed.config_print,
       {"print", "The effective configuration, defaults included.", "engram config print configs/quickstart.yaml"});
@@ -243,6 +246,18 @@ void add_config_verbs(CLI::App& app, Parsed& parsed) {
   CLI::App* explain = add_verb(*group, parsed, parsed.config_explain,
                                {"explain", "Type, range, default and meaning of a key and those below it.", example});
   explain->add_option("key", parsed.config_explain.key, "dotted path; all keys where left out")->type_name("KEY");
+  add_verb(*group, parsed, parsed.config_schema,
+           {"schema", "JSON schema of configuration files, for editors.", "engram config schema > engram.schema.json"});
+}
+
+void add_completion(CLI::App& app, Parsed& parsed) {
+  CLI::App* verb = add_verb(
+      app, parsed, parsed.completion,
+      {"completion", "Script that makes a shell complete this command line.", "engram completion bash > engram.bash"});
+  verb->add_option("shell", parsed.completion.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}))
+      ->type_name("SHELL");
 }
 
 // Names of the options and verbs the app knows.
@@ -303,9 +318,17 @@ void define(CLI::App& app, Parsed& parsed) {
   add_report(app, parsed);
   add_sweep(app, parsed);
   add_config_verbs(app, parsed);
+  add_completion(app, parsed);
 }
 
 }  // namespace
+
+void with_command_line(const std::function<void(const CLI::App&)>& use) {
+  Parsed parsed;
+  CLI::App app;
+  define(app, parsed);
+  use(app);
+}
 
 Command parse_command_line(const std::vector<std::string>& arguments) {
   Parsed parsed;

@@ -150,6 +150,12 @@ struct ConfigExplainCommand {
   std::string key;
 };
 
+struct ConfigSchemaCommand {};
+
+struct CompletionCommand {
+  std::string shell;
+};
+
 // Asked for by --help: print it and end with success.
 struct ShowText {
   std::string text;
@@ -159,7 +165,8 @@ using Command =
     std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
                  DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, BenchStepCommand, BenchOpsCommand,
                  BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,
-                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ShowText>;
+                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ConfigSchemaCommand,
+                 CompletionCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

@@ -52,6 +52,10 @@ std::vector<std::string> config_differences(const RunConfig& a, const RunConfig&
 // Type, range, default and meaning of the key, or of every key below it. Throws ConfigError for an unknown key.
 std::string explain_key(std::string_view path);
 
+// JSON schema of configuration files, for editors: types, ranges, defaults and meanings of all keys. Rules about
+// combinations are not in it.
+std::string config_schema();
+
 // What a training step needs beyond a valid configuration: nothing that only accounting knows. Throws ConfigError.
 void check_computable(const RunConfig& config);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <nlohmann/json.hpp>
 
 namespace engram {
 namespace {
@@ -28,6 +29,31 @@ std::string type_text(const E&, const Range*) {
   return "one of " + joined(enum_names(E{}));
 }
 
+// JSON schema of a value.
+template <class T>
+nlohmann::ordered_json schema_of(const T& value, const Range* range) {
+  if constexpr (std::is_enum_v<T>) {
+    return {{"enum", enum_names(T{})}, {"default", enum_name(value)}};
+  } else if constexpr (requires { typename T::value_type; } && !std::is_same_v<T, std::string>) {
+    nlohmann::ordered_json schema = schema_of(typename T::value_type{}, range);  // one value stands for a list of one
+    schema.erase("default");
+    const nlohmann::ordered_json items = schema;
+    schema.update({{"type", {"array", items["type"]}}, {"items", items}, {"default", value}});
+    return schema;
+  } else {
+    constexpr const char* kType = std::is_same_v<T, bool>          ? "boolean"
+                                  : std::is_same_v<T, std::string> ? "string"
+                                  : std::is_integral_v<T>          ? "integer"
+                                                                   : "number";
+    nlohmann::ordered_json schema{{"type", kType}};
+    if constexpr (std::is_arithmetic_v<T>) {
+      if (range != nullptr) schema.update({{"minimum", T(range->low)}, {"maximum", T(range->high)}});
+    }
+    schema["default"] = value;
+    return schema;
+  }
+}
+
 std::string value_text(int64_t value) { return number_text(value); }
 std::string value_text(double value) { return number_text(value); }
 std::string value_text(bool value) { return value ? "true" : "false"; }
@@ -48,8 +74,12 @@ struct Collector {
   std::vector<FieldInfo> fields;
 
   void section(const std::string& path, std::string_view meaning) {
-    fields.push_back(
-        {.path = path, .is_section = true, .type = "a section", .value = {}, .meaning = std::string(meaning)});
+    fields.push_back({.path = path,
+                      .is_section = true,
+                      .type = "a section",
+                      .value = {},
+                      .schema = {},
+                      .meaning = std::string(meaning)});
   }
   template <class T>
   void operator()(const std::string& path, const T& value, const Range* range, std::string_view meaning) {
@@ -57,6 +87,7 @@ struct Collector {
                       .is_required = range != nullptr && range->required,
                       .type = type_text(value, range),
                       .value = value_text(value),
+                      .schema = schema_of(value, range).dump(),
                       .meaning = std::string(meaning)});
   }
 };

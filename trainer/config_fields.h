@@ -17,8 +17,9 @@ struct FieldInfo {
   std::string path;  // "model.engram.heads"
   bool is_section = false;
   bool is_required = false;
-  std::string type;   // "an integer in [1, 1024]", "one of adam_lazy, adam_dense, sgd"
-  std::string value;  // YAML text
+  std::string type;    // "an integer in [1, 1024]", "one of adam_lazy, adam_dense, sgd"
+  std::string value;   // YAML text
+  std::string schema;  // JSON schema of the value with its default; of a section empty
   std::string meaning;
 };
 

@@ -7,6 +7,7 @@
 #include "trainer/bench_ops.h"
 #include "trainer/bench_step.h"
 #include "trainer/commands.h"
+#include "trainer/completion.h"
 #include "trainer/config.h"
 #include "trainer/exit_codes.h"
 #include "trainer/requests.h"
@@ -45,6 +46,8 @@ constexpr auto run_alone = Overloaded{
     [](const SweepReportCommand& c) { run_sweep_report(c); },
     [](const ConfigPrintCommand& c) { run_config_print(c); },
     [](const ConfigExplainCommand& c) { run_config_explain(c); },
+    [](const ConfigSchemaCommand&) { std::cout << config_schema() << std::flush; },
+    [](const CompletionCommand& c) { std::cout << completion_script(c.shell) << std::flush; },
     [](const ShowText& c) { std::cout << c.text << std::flush; },
 };
 

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "tests/trainer/config_testing.h"
+#include "trainer/cli_app.h"
 
 namespace engram {
 namespace {
@@ -166,24 +167,26 @@ TEST(CommandLine, TheOthers) {
   EXPECT_EQ(parse<ConfigPrintCommand>({"config", "print", "a.yaml"}).config, "a.yaml");
   EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain", "model.hidden"}).key, "model.hidden");
   EXPECT_EQ(parse<ConfigExplainCommand>({"config", "explain"}).key, "");
+  parse<ConfigSchemaCommand>({"config", "schema"});
+  EXPECT_EQ(parse<CompletionCommand>({"completion", "zsh"}).shell, "zsh");
+  EXPECT_NE(refused({"completion", "sh"}).find("sh"), std::string::npos);
 }
 
-const std::vector<std::vector<std::string>> kVerbs{{},
-                                                   {"train"},
-                                                   {"eval"},
-                                                   {"generate"},
-                                                   {"estimate"},
-                                                   {"data"},
-                                                   {"data", "build"},
-                                                   {"data", "inspect"},
-                                                   {"data", "verify"},
-                                                   {"bench"},
-                                                   {"bench", "step"},
-                                                   {"bench", "dump"},
-                                                   {"bench", "ops"},
-                                                   {"config"},
-                                                   {"config", "print"},
-                                                   {"config", "explain"}};
+void add_verbs(const CLI::App& app, const std::vector<std::string>& path, std::vector<std::vector<std::string>>& all) {
+  all.push_back(path);
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    std::vector<std::string> longer = path;
+    longer.push_back(verb->get_name());
+    add_verbs(*verb, longer, all);
+  }
+}
+
+// Every verb there is, as deep as they go; {} is the program itself.
+std::vector<std::vector<std::string>> all_verbs() {
+  std::vector<std::vector<std::string>> all;
+  with_command_line([&](const CLI::App& app) { add_verbs(app, {}, all); });
+  return all;
+}
 
 // Words of a command line as a shell would split it.
 std::vector<std::string> words(const std::string& line) {
@@ -202,7 +205,7 @@ std::vector<std::string> words(const std::string& line) {
 }
 
 TEST(CommandLine, HelpFitsOneScreenAndEndsWithAnExampleThatParses) {
-  for (std::vector<std::string> arguments : kVerbs) {
+  for (std::vector<std::string> arguments : all_verbs()) {
     arguments.push_back("--help");
     std::string text = parse<ShowText>(arguments).text;
     while (text.ends_with('\n')) text.pop_back();
@@ -213,6 +216,7 @@ TEST(CommandLine, HelpFitsOneScreenAndEndsWithAnExampleThatParses) {
     ASSERT_NE(at, std::string::npos) << text;
     std::vector<std::string> example = words(text.substr(at + 9));
     example.erase(example.begin(), std::find(example.begin(), example.end(), "engram") + 1);
+    example.erase(std::find(example.begin(), example.end(), ">"), example.end());
     ASSERT_FALSE(example.empty()) << text;
     EXPECT_NO_THROW(parse_command_line(example)) << text;
   }
