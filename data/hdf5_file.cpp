@@ -82,7 +82,7 @@ Handle property_list(hid_t kind, const Place& place) {
 }
 
 Handle create_file(const std::string& path, int64_t user_block_bytes) {
-  const Place place{path, ""};
+  const Place place{path, "", true};
   const Handle creation = property_list(H5P_FILE_CREATE, place);
   check(H5Pset_obj_track_times(creation, false), place, "leaving out time stamps");
   check(H5Pset_userblock(creation, static_cast<hsize_t>(user_block_bytes)), place, "leaving room");
@@ -187,7 +187,7 @@ Hdf5Writer::~Hdf5Writer() {
 void Hdf5Writer::create_dataset(const std::string& name, FileType type, std::span<const int64_t> shape,
                                 int64_t chunk_bytes) {
   const Session session;
-  const Place place{state_->path, name};
+  const Place place{state_->path, name, true};
   ENGRAM_CHECK(!name.empty() && name.front() != '/' && name.back() != '/', state_->path, ": \"", name,
                "\" is no name of a dataset");
   ENGRAM_CHECK(!shape.empty() && shape.size() <= Tensor::kMaxRank, state_->path, ": ", name, ": rank ", shape.size(),
@@ -205,7 +205,7 @@ void Hdf5Writer::create_dataset(const std::string& name, FileType type, std::spa
 
 void Hdf5Writer::write_rows(const std::string& name, int64_t first_row, const FileSource& rows) {
   const Session session;
-  const Place place{state_->path, name};
+  const Place place{state_->path, name, true};
   const State::Dataset& dataset = state_->dataset(name);
   hdf5::check_rows(dataset.info, rows.type, rows.shape, first_row, place);
   if (hdf5::num_elements(rows.shape) == 0) return;
@@ -222,19 +222,19 @@ void Hdf5Writer::write_dataset(const std::string& name, const FileSource& values
 
 void Hdf5Writer::set_attribute(const std::string& name, const std::string& key, int64_t value) {
   const Session session;
-  write_attribute(state_->object(name), key, H5T_STD_I64LE, &value, {state_->path, name});
+  write_attribute(state_->object(name), key, H5T_STD_I64LE, &value, {state_->path, name, true});
 }
 
 void Hdf5Writer::set_attribute(const std::string& name, const std::string& key, const std::string& value) {
   const Session session;
-  write_text(state_->object(name), key, value, {state_->path, name});
+  write_text(state_->object(name), key, value, {state_->path, name, true});
 }
 
 void Hdf5Writer::close() {
   const Session session;
-  const Place place{state_->path, ""};
+  const Place place{state_->path, "", true};
   for (auto& [name, dataset] : state_->datasets) {
-    if (!dataset.handle.close()) hdf5::fail({state_->path, name}, "closing the dataset");
+    if (!dataset.handle.close()) hdf5::fail({state_->path, name, true}, "closing the dataset");
   }
   check(H5Fflush(state_->file, H5F_SCOPE_GLOBAL), place, "flushing the file");
   if (!state_->file.close()) hdf5::fail(place, "closing the file");

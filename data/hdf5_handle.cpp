@@ -41,6 +41,7 @@ void fail(const Place& place, std::string_view action) {
   std::string message = describe(place);
   message.append(": ").append(action).append(" failed");
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append_message, &message);
+  if (place.is_written) throw IoError(message);
   throw Error(message);
 }
 

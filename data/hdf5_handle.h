@@ -24,9 +24,11 @@ class Session {
 // Where an operation happened; the name is empty for the file itself.
 struct Place {
   std::string_view path, name;
+  bool is_written = false;
 };
 
-// Throws Error "path: dataset name: action failed" with HDF5's own messages below.
+// Throws Error, or IoError where the file is being written, "path: dataset name: action failed" with HDF5's own
+// messages below.
 [[noreturn]] void fail(const Place& place, std::string_view action);
 
 // The result, unless HDF5 reports failure by a negative one.

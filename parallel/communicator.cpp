@@ -70,6 +70,16 @@ std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_
   return recv;
 }
 
+std::string broadcast_text(Communicator& group, const std::string& text) {
+  Stream stream = CpuQueue{};
+  int64_t length = std::ssize(text);
+  group.broadcast(stream, tensor_over(std::span(&length, 1)), 0).wait();
+  std::string result = text;
+  result.resize(static_cast<size_t>(length));
+  group.broadcast(stream, Tensor(result.data(), DType::kUInt8, {length}), 0).wait();
+  return result;
+}
+
 void vote(Communicator& group, const std::string& problem) {
   int64_t length = std::ssize(problem);
   const std::vector<int64_t> lengths = gather(group, std::span(&length, 1));

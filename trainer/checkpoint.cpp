@@ -1,12 +1,10 @@
 #include "trainer/checkpoint.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdio>
 #include <filesystem>
-#include <map>
+#include <sstream>
 
-#include "data/atomic_file.h"
+#include "trainer/checkpoint_files.h"
 #include "trainer/checkpoint_tensors.h"
 #include "trainer/config.h"
 #include "trainer/manifest.h"
@@ -15,88 +13,6 @@ namespace engram {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::string_view kPrefix = "step-";
-
-std::string padded(const char* format, int64_t value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), format, static_cast<long>(value));
-  return text;
-}
-
-std::string file_name(int64_t rank, int64_t world_size) {
-  return "rank-" + padded("%05ld", rank) + "-of-" + padded("%05ld", world_size) + ".h5";
-}
-
-// The step that a checkpoint's directory is named after; -1 where the name is not of that form.
-int64_t step_of(const std::string& name) {
-  int64_t step = -1;
-  if (!name.starts_with(kPrefix)) return -1;
-  const char* end = name.data() + name.size();
-  const auto result = std::from_chars(name.data() + kPrefix.size(), end, step);
-  return result.ec == std::errc() && result.ptr == end ? step : -1;
-}
-
-// Complete checkpoints under a directory, oldest first.
-std::vector<fs::path> complete_checkpoints(const std::string& directory) {
-  std::map<int64_t, fs::path> found;
-  if (fs::is_directory(directory)) {
-    for (const auto& entry : fs::directory_iterator(directory)) {
-      const int64_t step = step_of(entry.path().filename());
-      if (step >= 0 && fs::exists(entry.path() / kManifestName)) found[step] = entry.path();
-    }
-  }
-  std::vector<fs::path> in_order;
-  for (const auto& [step, path] : found) in_order.push_back(path);
-  return in_order;
-}
-
-// The manifest first, so that a half-removed checkpoint is none.
-void remove_checkpoint(const fs::path& checkpoint) {
-  fs::remove(checkpoint / kManifestName);
-  fs::remove_all(checkpoint);
-}
-
-void prune(const std::string& directory, int64_t keep) {
-  const auto all = complete_checkpoints(directory);
-  const auto num_old = static_cast<int64_t>(all.size()) - keep;
-  for (int64_t i = 0; i < num_old; ++i) remove_checkpoint(all[static_cast<size_t>(i)]);
-}
-
-// Remains of a save that did not finish.
-void remove_unfinished(const std::string& directory) {
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    if (entry.path().filename().string().starts_with("tmp.")) fs::remove_all(entry.path());
-  }
-}
-
-Manifest make_manifest(Replica& r, const RunIdentity& identity, const std::string& directory) {
-  Manifest manifest{.step = r.step,
-                    .applied_updates = r.state.applied_updates(r.stream),
-                    .world_size = r.world.size(),
-                    .table_optimizer = std::string(enum_name(r.config.optimizer.table.kind)),
-                    .identity = identity,
-                    .files = {}};
-  std::vector<std::string> names{kConfigName};
-  for (int64_t rank = 0; rank < r.world.size(); ++rank) names.push_back(file_name(rank, r.world.size()));
-  for (const std::string& name : names) {
-    const std::string path = directory + "/" + name;
-    manifest.files.push_back(
-        {.name = name, .num_bytes = static_cast<int64_t>(fs::file_size(path)), .digest = digest_of_file(path)});
-  }
-  return manifest;
-}
-
-void check_file(const std::string& checkpoint, const Manifest::File& file) {
-  const std::string path = checkpoint + "/" + file.name;
-  ENGRAM_CHECK(fs::exists(path), path, ": is missing; the manifest lists it");
-  const auto num_bytes = static_cast<int64_t>(fs::file_size(path));
-  ENGRAM_CHECK(num_bytes == file.num_bytes, path, ": has ", num_bytes, " bytes, the manifest says ", file.num_bytes,
-               ": the file is damaged; use an older checkpoint");
-  const std::string digest = digest_of_file(path);
-  ENGRAM_CHECK(digest == file.digest, path, ": its digest is ", digest, ", the manifest says ", file.digest,
-               ": the file is damaged; use an older checkpoint");
-}
 
 void check_same(const std::string& checkpoint, const char* what, const std::string& got, const std::string& wanted) {
   ENGRAM_CHECK(got == wanted, checkpoint, ": its ", what, " is ", got, ", this run's is ", wanted);
@@ -122,46 +38,59 @@ void check_fits(const Replica& r, const RunIdentity& identity, const std::string
   }
 }
 
-// File i is checked by rank i mod size: nobody reads twice what another rank has checked.
-void check_files(const Replica& r, const std::string& checkpoint, const Manifest& manifest) {
-  for (size_t i = 0; i < manifest.files.size(); ++i) {
-    if (static_cast<int>(i) % r.world.size() == r.world.rank()) check_file(checkpoint, manifest.files[i]);
-  }
+// The manifest of a checkpoint all of whose files are as it says. Collective; throws where any rank finds damage.
+Manifest check_intact(Communicator& world, const std::string& checkpoint) {
+  Manifest manifest;
+  together(world, [&] {
+    manifest = read_manifest(checkpoint);
+    const int64_t step = step_of_checkpoint(fs::path(checkpoint).filename());
+    ENGRAM_CHECK(step < 0 || step == manifest.step, checkpoint, "/", kManifestName, ": is of step ", manifest.step);
+  });
+  together(world, [&] { check_files(checkpoint, manifest, world.rank(), world.size()); });
+  return manifest;
+}
+
+void load_intact(Replica& r, const RunIdentity& identity, const std::string& checkpoint, const Manifest& manifest,
+                 LoadScope scope) {
+  together(r.world, [&] { check_fits(r, identity, checkpoint, manifest, scope); });
+  together(r.world, [&] {
+    std::vector<Hdf5Reader> files;
+    for (int64_t rank = 0; rank < manifest.world_size; ++rank) {
+      files.emplace_back(checkpoint + "/" + rank_file_name(rank, manifest.world_size));
+    }
+    read_tensors(files, r, scope == LoadScope::kWeights);
+  });
+  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream).wait();
+  if (scope == LoadScope::kWeights) return;
+  r.step = manifest.step;
+  r.state.set_applied_updates(r.stream, manifest.applied_updates);
+}
+
+// Puts it where nobody takes it for a checkpoint, and the next save of its step does not meet it.
+void set_aside(const std::string& checkpoint) {
+  const fs::path path = checkpoint, aside = path.parent_path() / ("damaged." + path.filename().string());
+  fs::remove_all(aside);
+  fs::rename(path, aside);
 }
 
 }  // namespace
 
-void save_checkpoint(Replica& r, const RunIdentity& identity, const std::string& directory) {
-  const std::string name = std::string(kPrefix) + padded("%08ld", r.step), unfinished = directory + "/tmp." + name;
-  const bool first = r.world.rank() == 0;
-  together(r.world, [&] {
-    if (!first) return;
-    fs::create_directories(directory);
-    remove_unfinished(directory);
-    fs::create_directory(unfinished);
-    write_file_atomically(unfinished + "/" + kConfigName, print_config(r.config));
+std::vector<std::string> list_checkpoints(Communicator& world, const std::string& directory) {
+  std::string lines;
+  together(world, [&] {
+    if (world.rank() != 0) return;
+    for (const std::string& path : complete_checkpoints(directory)) lines = path + "\n" + lines;
   });
-  together(r.world, [&] {
-    AtomicFile file(unfinished + "/" + file_name(r.world.rank(), r.world.size()));
-    Hdf5Writer writer(file.temporary_path());
-    write_tensors(writer, r);
-    writer.close();
-    file.publish();
-  });
-  together(r.world, [&] {
-    if (!first) return;
-    write_manifest(unfinished, make_manifest(r, identity, unfinished));
-    remove_checkpoint(directory + "/" + name);  // the same step of an earlier attempt
-    fs::rename(unfinished, directory + "/" + name);
-    sync_directory(directory);
-    prune(directory, r.config.checkpoint.keep);
-  });
+  std::istringstream text(broadcast_text(world, lines));
+  std::vector<std::string> paths;
+  for (std::string line; std::getline(text, line);) paths.push_back(line);
+  return paths;
 }
 
 std::optional<std::string> newest_checkpoint(const std::string& directory) {
   const auto all = complete_checkpoints(directory);
   if (all.empty()) return std::nullopt;
-  return all.back().string();
+  return all.back();
 }
 
 std::string resolve_checkpoint(const std::string& path) {
@@ -182,23 +111,30 @@ RunConfig checkpoint_config(const std::string& checkpoint) {
 }
 
 void load_checkpoint(Replica& r, const RunIdentity& identity, const std::string& checkpoint, LoadScope scope) {
-  Manifest manifest;
-  together(r.world, [&] {
-    manifest = read_manifest(checkpoint);
-    check_fits(r, identity, checkpoint, manifest, scope);
-  });
-  together(r.world, [&] { check_files(r, checkpoint, manifest); });
-  together(r.world, [&] {
-    std::vector<Hdf5Reader> files;
-    for (int64_t rank = 0; rank < manifest.world_size; ++rank) {
-      files.emplace_back(checkpoint + "/" + file_name(rank, manifest.world_size));
+  load_intact(r, identity, checkpoint, check_intact(r.world, checkpoint), scope);
+}
+
+ResumedFrom resume_from_newest(Replica& r, const RunIdentity& identity, const std::vector<std::string>& checkpoints) {
+  ResumedFrom from;
+  std::string all_damage;
+  for (const std::string& checkpoint : checkpoints) {
+    Manifest manifest;
+    try {
+      manifest = check_intact(r.world, checkpoint);
+    } catch (const Error& error) {
+      from.damaged.emplace_back(error.what());
+      all_damage += std::string("\n  ") + error.what();
+      continue;
     }
-    read_tensors(files, r, scope == LoadScope::kWeights);
-  });
-  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream).wait();
-  if (scope == LoadScope::kWeights) return;
-  r.step = manifest.step;
-  r.state.set_applied_updates(r.stream, manifest.applied_updates);
+    load_intact(r, identity, checkpoint, manifest, LoadScope::kResume);
+    from.checkpoint = checkpoint;
+    together(r.world, [&] {
+      if (r.world.rank() != 0) return;
+      for (size_t i = 0; i < from.damaged.size(); ++i) set_aside(checkpoints[i]);
+    });
+    return from;
+  }
+  ENGRAM_FAIL("no checkpoint of this run is intact; remove them to begin anew:", all_damage);
 }
 
 }  // namespace engram

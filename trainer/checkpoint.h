@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "trainer/replica.h"
 #include "trainer/run_data.h"
@@ -22,10 +23,14 @@ namespace engram {
 //
 // Saving and loading are collective and throw on every rank where one fails.
 
-// Writes checkpoint `step-N` of the replica's current step under `directory`: every rank its file, synced,
-// then the manifest, then the directory's name; then removes all but the newest `keep`. A failure before the
-// last rename leaves the checkpoints of other steps as they were.
+// Writes checkpoint `step-N` of the replica's current step under `directory`: every rank its file, synced, then the
+// manifest, then the directory's name; then removes those that neither checkpoint.keep nor checkpoint.keep_every asks
+// for. A failure before the last rename leaves the checkpoints of other steps as they were. CheckpointSaver does the
+// same while training goes on.
 void save_checkpoint(Replica& replica, const RunIdentity& identity, const std::string& directory);
+
+// Paths of the complete checkpoints under `directory`, newest first, as rank 0 sees them. Collective.
+std::vector<std::string> list_checkpoints(Communicator& world, const std::string& directory);
 
 // Path of the newest complete checkpoint under `directory`, if there is one.
 std::optional<std::string> newest_checkpoint(const std::string& directory);
@@ -42,8 +47,18 @@ enum class LoadScope {
   kWeights,  // parameters, tables and router biases
 };
 
-// Checks every file's digest, then fills the replica. Throws Error, before anything is changed, where the checkpoint is
-// of another model, tokenizer, table optimizer or data, or is damaged.
+// Checks every file's digest, before anything else reads it, then fills the replica. Throws Error, before anything is
+// changed, where the checkpoint is damaged, or of another model, tokenizer, table optimizer or data.
 void load_checkpoint(Replica& replica, const RunIdentity& identity, const std::string& checkpoint, LoadScope scope);
+
+struct ResumedFrom {
+  std::string checkpoint;
+  std::vector<std::string> damaged;  // what is wrong with each newer one, newest first
+};
+
+// The same with LoadScope::kResume for the first intact checkpoint of the list, newest first; the damaged ones before
+// it are renamed to damaged.NAME. Throws Error where none is intact, and what load_checkpoint() does for the one taken.
+ResumedFrom resume_from_newest(Replica& replica, const RunIdentity& identity,
+                               const std::vector<std::string>& checkpoints);
 
 }  // namespace engram

@@ -36,16 +36,24 @@ std::string table_name(int64_t table, const std::string& array) {
   return "table/" + std::to_string(table) + "/" + array;
 }
 
-std::vector<std::byte> to_host(Replica& r, const Tensor& tensor) {
-  std::vector<std::byte> bytes(static_cast<size_t>(tensor.num_bytes()));
-  copy(r.stream, tensor, Tensor(bytes.data(), DType::kUInt8, {tensor.num_bytes()}));
+// Rows from first_row on of a dataset become `rows`.
+void put_rows(Hdf5Writer& file, Replica& r, const std::string& name, int64_t first_row, const Tensor& rows) {
+  std::vector<std::byte> bytes(static_cast<size_t>(rows.num_bytes()));
+  copy(r.stream, rows, Tensor(bytes.data(), DType::kUInt8, {rows.num_bytes()}));
   synchronize(r.stream);
-  return bytes;
+  file.write_rows(name, first_row, Tensor(bytes.data(), rows.dtype, rows.shape()));
 }
 
-void write_tensor(Hdf5Writer& file, Replica& r, const std::string& name, const Tensor& tensor) {
-  std::vector<std::byte> bytes = to_host(r, tensor);
-  file.write_dataset(name, Tensor(bytes.data(), tensor.dtype, tensor.shape()));
+// The same, once the stream has come so far.
+void put_rows(CheckpointImage& image, Replica& r, const std::string& name, int64_t first_row, const Tensor& rows) {
+  const std::span<std::byte> memory = image.rows(name, first_row, rows.size(0));
+  copy(r.stream, rows, Tensor(memory.data(), DType::kUInt8, {rows.num_bytes()}));
+}
+
+template <class File>
+void put_tensor(File& file, Replica& r, const std::string& name, const Tensor& tensor) {
+  file.create_dataset(name, file_type(tensor.dtype), tensor.shape());
+  put_rows(file, r, name, 0, tensor);
 }
 
 // Reads rows [first, first + target.size(0)) of a dataset into device memory.
@@ -57,7 +65,8 @@ void read_tensor(const Hdf5Reader& file, Replica& r, const std::string& name, in
   synchronize(r.stream);
 }
 
-void write_table(Hdf5Writer& file, Replica& r, int64_t table) {
+template <class File>
+void put_table(File& file, Replica& r, int64_t table) {
   std::vector<int64_t> first_rows, num_rows;
   std::vector<RowLayout::Block> blocks;
   int64_t total = 0;
@@ -76,22 +85,31 @@ void write_table(Hdf5Writer& file, Replica& r, int64_t table) {
     file.create_dataset(table_name(table, array.name), file_type(array.value.dtype), shape);
     int64_t row = 0;
     for (const RowLayout::Block& block : blocks) {
-      const Tensor rows = array.value.rows(block.first_slot, block.num_rows);
-      std::vector<std::byte> bytes = to_host(r, rows);
-      file.write_rows(table_name(table, array.name), row, Tensor(bytes.data(), rows.dtype, rows.shape()));
+      put_rows(file, r, table_name(table, array.name), row, array.value.rows(block.first_slot, block.num_rows));
       row += block.num_rows;
     }
   }
 }
 
-void write_dense(Hdf5Writer& file, Replica& r, const ZeroGroup& group) {
+template <class File>
+void put_dense(File& file, Replica& r, const ZeroGroup& group) {
   for (const ParameterSlice& slice : group.own_slices()) {
     for (const NamedArray& array : dense_arrays(group, false)) {
       const std::string name = dense_name(group.parameter(slice), array.name);
-      write_tensor(file, r, name, array.value.rows(group.part_offset(slice), slice.count));
+      put_tensor(file, r, name, array.value.rows(group.part_offset(slice), slice.count));
       file.set_attribute(name, "offset", group.whole_offset(slice));
     }
   }
+}
+
+template <class File>
+void put_all(File& file, Replica& r) {
+  for (const ZeroGroup& group : r.zero_groups) put_dense(file, r, group);
+  if (r.world.rank() == 0) {
+    for (const StateArray& state : r.store.states()) put_tensor(file, r, "state/" + state.name, state.value);
+  }
+  if (!r.memory) return;
+  for (int64_t table = 0; table < r.memory->layout().num_tables(); ++table) put_table(file, r, table);
 }
 
 // Reads the part of elements [first, first + target.numel()) of a parameter that the file holds; returns how many.
@@ -155,13 +173,21 @@ void read_tables(const std::vector<Hdf5Reader>& files, Replica& r, bool weights_
 
 }  // namespace
 
-void write_tensors(Hdf5Writer& file, Replica& r) {
-  for (const ZeroGroup& group : r.zero_groups) write_dense(file, r, group);
-  if (r.world.rank() == 0) {
-    for (const StateArray& state : r.store.states()) write_tensor(file, r, "state/" + state.name, state.value);
+void write_tensors(Hdf5Writer& file, Replica& r) { put_all(file, r); }
+
+void write_tensors(CheckpointImage& image, Replica& r) {
+  put_all(image, r);
+  synchronize(r.stream);
+}
+
+int64_t num_owned_bytes(Replica& r) {
+  int64_t total = 0;
+  for (const ZeroGroup& group : r.zero_groups) {
+    for (const NamedArray& array : dense_arrays(group, false)) total += array.value.num_bytes();
   }
-  if (!r.memory) return;
-  for (int64_t table = 0; table < r.memory->layout().num_tables(); ++table) write_table(file, r, table);
+  if (!r.memory) return total;
+  for (const NamedArray& array : table_arrays(*r.memory, false)) total += array.value.num_bytes();
+  return total;
 }
 
 void read_tensors(const std::vector<Hdf5Reader>& files, Replica& r, bool weights_only) {

@@ -1,5 +1,6 @@
 #include "trainer/manifest.h"
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -7,6 +8,8 @@
 
 namespace engram {
 namespace {
+
+namespace fs = std::filesystem;
 
 using Json = nlohmann::ordered_json;
 
@@ -68,6 +71,23 @@ Manifest read_manifest(const std::string& checkpoint) {
     return from_json(json);
   } catch (const Json::exception& error) {
     ENGRAM_FAIL(path, ": is not a checkpoint manifest: ", error.what());
+  }
+}
+
+void check_file(const std::string& checkpoint, const Manifest::File& file) {
+  const std::string path = checkpoint + "/" + file.name;
+  ENGRAM_CHECK(fs::exists(path), path, ": is missing; the manifest lists it");
+  const auto num_bytes = static_cast<int64_t>(fs::file_size(path));
+  ENGRAM_CHECK(num_bytes == file.num_bytes, path, ": has ", num_bytes, " bytes, the manifest says ", file.num_bytes,
+               ": the file is damaged; use an older checkpoint");
+  const std::string digest = digest_of_file(path);
+  ENGRAM_CHECK(digest == file.digest, path, ": its digest is ", digest, ", the manifest says ", file.digest,
+               ": the file is damaged; use an older checkpoint");
+}
+
+void check_files(const std::string& checkpoint, const Manifest& manifest, int rank, int num_ranks) {
+  for (size_t i = 0; i < manifest.files.size(); ++i) {
+    if (static_cast<int>(i) % num_ranks == rank) check_file(checkpoint, manifest.files[i]);
   }
 }
 

@@ -30,4 +30,9 @@ void write_manifest(const std::string& checkpoint, const Manifest& manifest);
 // Throws Error where the file is missing, damaged, or of another format version.
 Manifest read_manifest(const std::string& checkpoint);
 
+// Throws Error unless the file is there with the size and digest that the manifest says.
+void check_file(const std::string& checkpoint, const Manifest::File& file);
+// The same for file i by rank i mod num_ranks: nobody reads twice what another rank has checked.
+void check_files(const std::string& checkpoint, const Manifest& manifest, int rank, int num_ranks);
+
 }  // namespace engram

@@ -107,6 +107,7 @@ struct TrainConfig {
   int64_t logits_chunk = 1024;
   bool recompute = false;
   bool deterministic = true;
+  int64_t max_skips = 10;
   int64_t eval_every = 0;
   int64_t eval_samples = 64;
 };
@@ -114,6 +115,9 @@ struct TrainConfig {
 struct CheckpointConfig {
   int64_t every = 0;
   int64_t keep = 2;
+  int64_t keep_every = 0;
+  bool asynchronous = true;
+  double retry_seconds = 1;
   bool resume = true;
 };
 
@@ -215,6 +219,7 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
   field("logits_chunk", c.logits_chunk, Range{1, 1e9}, "tokens whose logits are held at once");
   field("recompute", c.recompute, "compute each block again in backward instead of keeping its activations");
   field("deterministic", c.deterministic, "the same bits on every run; false lets attention on CUDA add in any order");
+  field("max_skips", c.max_skips, Range{1, 1e9}, "steps in a row without a finite gradient that end the run");
   field("eval_every", c.eval_every, Range{0, 1e12}, "steps between validations; 0 = only at the end");
   field("eval_samples", c.eval_samples, Range{1, 1e9}, "sequences of a validation, over all ranks");
 }
@@ -223,6 +228,9 @@ template <class Visitor>
 void visit_fields(CheckpointConfig& c, Visitor&& field) {
   field("every", c.every, Range{0, 1e12}, "steps between checkpoints; 0 = only at the end");
   field("keep", c.keep, Range{1, 1e6}, "newest checkpoints that are kept");
+  field("keep_every", c.keep_every, Range{0, 1e12}, "checkpoints of its multiples stay for good; 0 = none");
+  field("asynchronous", c.asynchronous, "write beside the training, from a copy in host memory");
+  field("retry_seconds", c.retry_seconds, Range{0, 60}, "pause after a save that failed; doubles up to 60");
   field("resume", c.resume, "go on from the newest complete checkpoint of the run, if there is one");
 }
 

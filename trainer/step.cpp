@@ -1,28 +1,13 @@
 #include "trainer/step.h"
 
-#include <chrono>
-
 #include "kernels/core/device.h"
 #include "kernels/global_norm.h"
 #include "kernels/router.h"
 #include "kernels/sum.h"
+#include "trainer/stopwatch.h"
 
 namespace engram {
 namespace {
-
-// Adds the seconds of its life to a total.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() { total_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  using Clock = std::chrono::steady_clock;
-  double& total_;
-  Clock::time_point begin_ = Clock::now();
-};
 
 // Forward and backward of the local batch, micro-batch by micro-batch.
 void accumulate_gradients(Replica& r, const StepBatch& batch) {
@@ -41,8 +26,9 @@ void accumulate_gradients(Replica& r, const StepBatch& batch) {
 }
 
 // Gradients to the owners of what they belong to, and the sums of their squares.
-void reduce_gradients(Replica& r, Request request, StepReport& report) {
-  StepState::HostSums host_sums{.requests = weight_of(request)};
+void reduce_gradients(Replica& r, const RankNotes& notes, StepReport& report) {
+  StepState::HostSums host_sums{.requests = weight_of(notes.request),
+                                .save_work = static_cast<double>(notes.save_work)};
   std::vector<Pending> dense;
   for (const ZeroGroup& group : r.zero_groups) dense.push_back(group.reduce(r.stream));
   if (r.memory) {
@@ -106,7 +92,7 @@ PreparedStep prepare(Replica& r, const Batch& local_batch) {
   return prepared;
 }
 
-PendingReport train_step(Replica& r, const PreparedStep& prepared, Request request) {
+PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNotes& notes) {
   Arena::Scope scope(r.arena);
   StepReport report{.step = ++r.step, .seconds_exchange = prepared.seconds_plan};
 
@@ -120,7 +106,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, Request reque
   r.state.begin(r.stream);
   accumulate_gradients(r, prepared.batch);
 
-  reduce_gradients(r, request, report);
+  reduce_gradients(r, notes, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
   StepState::PendingValues values = r.state.begin_read(r.stream);

@@ -22,11 +22,17 @@ struct PreparedStep {
 // on CUDA it goes through a stream of its own.
 PreparedStep prepare(Replica& replica, const Batch& local_batch);
 
+// What a rank tells the others with a step.
+struct RankNotes {
+  Request request = Request::kNone;
+  int64_t save_work = 0;  // CheckpointSaver::num_ended()
+};
+
 // Issues one optimizer step over a prepared global batch: fetch, forward and backward, reduce, norm and clip or skip,
 // update, report. Collective. A non-finite loss or norm on any rank skips the update on all and leaves every bit of
-// parameters and state as it was. The host waits for nothing on CUDA. The report tells every rank the strongest of the
-// requests that the ranks were made.
-PendingReport train_step(Replica& replica, const PreparedStep& prepared, Request request = Request::kNone);
+// parameters and state as it was. The host waits for nothing on CUDA. The report tells every rank what the others
+// noted.
+PendingReport train_step(Replica& replica, const PreparedStep& prepared, const RankNotes& notes = {});
 
 // Forward and backward of one micro-batch: adds to all gradients, scaled by grad_scale, and to loss_sum [1] float64.
 void run_micro_batch(const LanguageModel& model, Context& ctx, const MicroBatch& batch, double grad_scale,

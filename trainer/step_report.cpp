@@ -31,6 +31,7 @@ void add_values(const RunConfig& config, const StepState::Values& values, StepRe
   report.norm = std::sqrt(values.dense_squares + values.table_squares);
   report.skipped = !values.applied;
   report.request = strongest_in(values.requests);
+  report.save_work = values.save_work;
   if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;
   if (values.requested_rows > 0) report.unique_rows = values.unique_rows / values.requested_rows;
   if (config.model.engram.enabled()) report.mean_gate = values.gates / num_gates(config);

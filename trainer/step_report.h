@@ -17,6 +17,7 @@ struct StepReport {
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
   double mean_gate = 0;              // of all Engram gates; 0 without memory
   Request request = Request::kNone;  // the strongest of all ranks
+  double save_work = 0;              // pieces of work on checkpoints that have ended, of all ranks
   // The host's time on this rank:
   double seconds_exchange = 0;  // plan, wait for rows, gradient return
   double seconds_reduce = 0;    // dense gradients and values

@@ -10,9 +10,9 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kNumSums = 7;
+constexpr int64_t kNumSums = 8;
 constexpr int64_t kNumDecidingSums = 3;  // the first ones: what step_control() reads
-constexpr int64_t kNumHostSums = 3;      // the last ones
+constexpr int64_t kNumHostSums = 4;      // the last ones
 constexpr int64_t kWord = 8;             // bytes of every element here
 
 std::vector<double> schedule_of(const RunConfig& config) {
@@ -77,6 +77,7 @@ void StepState::set_host_sums(Stream& stream, const HostSums& sums) {
   values[0] = sums.unique_rows;
   values[1] = sums.requested_rows;
   values[2] = sums.requests;
+  values[3] = sums.save_work;
   copy(stream, host.host_sums, sums_.rows(kNumSums - kNumHostSums, kNumHostSums));
 }
 
@@ -114,6 +115,7 @@ StepState::Values StepState::PendingValues::wait() const {
           .unique_rows = sum(StepSum::kUniqueRows),
           .requested_rows = sum(StepSum::kRequestedRows),
           .requests = sum(StepSum::kRequests),
+          .save_work = sum(StepSum::kSaveWork),
           .applied = decision.apply,
           .lr_ratio = decision.lr_ratio,
           .loads = host_span<const int64_t>(copy_->loads)};

@@ -12,7 +12,16 @@ namespace engram {
 
 // What a step sums up over its micro-batches; over all ranks once reduced. The squares are those of the gradients, each
 // parameter's counted once, at its owner.
-enum class StepSum : int64_t { kLoss, kDenseSquares, kTableSquares, kGates, kUniqueRows, kRequestedRows, kRequests };
+enum class StepSum : int64_t {
+  kLoss,
+  kDenseSquares,
+  kTableSquares,
+  kGates,
+  kUniqueRows,
+  kRequestedRows,
+  kRequests,
+  kSaveWork
+};
 
 // Sums and decisions of the step at hand, on the device: whether it is applied, how its gradients are clipped and at
 // which learning rate. The host reads them for its report alone, and late.
@@ -29,7 +38,8 @@ class StepState {
  public:
   // What the host sees of a step.
   struct Values {
-    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0, requests = 0;
+    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0, requests = 0,
+           save_work = 0;
     bool applied = false;
     double lr_ratio = 0;
     std::span<const int64_t> loads;
@@ -52,10 +62,10 @@ class StepState {
   Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
   // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
   const Tensor& loads() const { return loads_; }
-  // Sets what the host knows of this rank's batch: its distinct rows and those asked for, and the weight of the request
-  // that this rank was made (trainer/requests.h).
+  // Sets what the host knows on this rank: distinct rows of its batch and those asked for, the weight of the request
+  // that it was made (trainer/requests.h), and the work on checkpoints that has ended (trainer/checkpoint_saver.h).
   struct HostSums {
-    double unique_rows = 0, requested_rows = 0, requests = 0;
+    double unique_rows = 0, requested_rows = 0, requests = 0, save_work = 0;
   };
   void set_host_sums(Stream& stream, const HostSums& sums);
 

@@ -8,6 +8,8 @@
 #include "kernels/core/device_info.h"
 #include "model/accounting.h"
 #include "trainer/checkpoint.h"
+#include "trainer/checkpoint_files.h"
+#include "trainer/checkpoint_saver.h"
 #include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
@@ -23,6 +25,13 @@
 namespace engram {
 namespace {
 
+constexpr const char* kNotFinite =
+    " steps in a row (train.max_skips) had a loss or a gradient that is not finite and changed nothing; look at the "
+    "data "
+    "and the learning rate; the state before them is saved as ";
+
+int exit_code_of(Request request) { return request == Request::kPreempt ? kExitRequeue : kExitOk; }
+
 // One run of `engram train` on one rank: the replica, its data, and what is told to the user (rank 0 alone).
 class TrainRun {
  public:
@@ -34,37 +43,41 @@ class TrainRun {
                          .history = replica_.history(),
                          .seed = static_cast<uint64_t>(config.run.seed)}),
         identity_(identity_of(tokenizer_, &train_)),
-        requests_(replica_.world, config.run.directory()) {
+        requests_(replica_.world, config.run.directory()),
+        saver_(replica_, identity_, checkpoints(), [this](const std::string& problem) { tell_fault(problem); }) {
     if (!config.data.validation.empty()) open_validation();
   }
 
-  // Trains to the end, or until asked to leave: returns what was asked. Throws Interrupted before the first step.
-  Request run() {
+  // Trains to the end, or until asked to leave or out of hope; returns the exit code. Throws Interrupted before the
+  // first step.
+  int run() {
     requests_.leave_if_asked();
     resume();
     requests_.leave_if_asked();
     if (is_first()) start_log();
+    if (is_first()) remove_remains();
     if (replica_.step > 0 && validates() && !has_validated()) validate();  // it was interrupted
     told_at_ = seconds();
-    while (!is_last() && !asks_to_leave(request_)) step();
+    while (!ends()) step();
+    finish_save();
     requests_.fulfilled(request_);
     if (is_first()) finish();
-    return request_;
+    return gives_up() ? kExitGiveUp : exit_code_of(request_);
   }
 
  private:
   void step() {
     if (!prepared_) prepare_next();
-    PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt), requests_.poll());
+    PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt),
+                                      {.request = requests_.poll(), .save_work = saver_.num_ended()});
     // While a step runs on the card, the step before is told and the next one prepared.
     tell_running();
     running_ = issued;
     if (works_at_once()) tell_running();
-    const bool saves = is_last() || falls_on(config().checkpoint.every);
-    if (!saves && !validates() && request_ == Request::kNone) return prepare_next();
+    if (!saves() && !validates()) return prepare_next();
     tell_running();
     if (validates()) validate();
-    if (saves || request_ != Request::kNone) save();
+    if (saves()) save();
     told_at_ = seconds();
   }
 
@@ -72,6 +85,9 @@ class TrainRun {
   bool is_first() const { return replica_.world.rank() == 0; }
   bool works_at_once() const { return config().device == DeviceChoice::kCpu; }
   bool is_last() const { return replica_.step >= config().train.steps; }
+  bool gives_up() const { return num_skips_ >= config().train.max_skips; }
+  bool ends() const { return is_last() || asks_to_leave(request_) || gives_up(); }
+  bool saves() const { return ends() || request_ == Request::kSave || falls_on(config().checkpoint.every); }
   bool validates() const { return validation_loader_ && (is_last() || falls_on(config().train.eval_every)); }
   bool falls_on(int64_t interval) const { return interval > 0 && replica_.step % interval == 0; }
   std::string checkpoints() const { return config().run.directory() + "/checkpoints"; }
@@ -86,14 +102,16 @@ class TrainRun {
   }
 
   void resume() {
-    const auto newest = newest_checkpoint(checkpoints());
-    if (!newest) return;
+    const std::vector<std::string> found = list_checkpoints(replica_.world, checkpoints());
+    if (found.empty()) return;
     if (!config().checkpoint.resume) {
-      throw ConfigError("checkpoint.resume: is false, but " + *newest +
+      throw ConfigError("checkpoint.resume: is false, but " + found.front() +
                         " is there; give the run another name (run.name), or remove " + config().run.directory());
     }
-    load_checkpoint(replica_, identity_, *newest, LoadScope::kResume);
-    if (is_first()) std::cout << "resuming from " << *newest << std::endl;
+    resumed_ = resume_from_newest(replica_, identity_, found);
+    if (!is_first()) return;
+    for (const std::string& damage : resumed_.damaged) std::cerr << "passed over: " << damage << std::endl;
+    std::cout << "resuming from " << resumed_.checkpoint << std::endl;
   }
 
   void start_log() {
@@ -110,6 +128,13 @@ class TrainRun {
                  {"commit", commit()},
                  {"host", host_name()},
                  {"device", device_info(replica_.stream).name}});
+    for (const std::string& damage : resumed_.damaged) log_->event(replica_.step, "fault", {{"passed_over", damage}});
+  }
+
+  // Of a save or a removal that the run before did not finish.
+  void remove_remains() const {
+    remove_unfinished_checkpoints(checkpoints());
+    prune_checkpoints(checkpoints(), config().checkpoint.keep, config().checkpoint.keep_every);
   }
 
   void prepare_next() {
@@ -124,6 +149,8 @@ class TrainRun {
     const StepReport report = std::exchange(running_, std::nullopt)->wait();
     const double now = seconds(), step_seconds = now - std::exchange(told_at_, now);
     request_ = std::max(request_, report.request);
+    num_skips_ = report.skipped ? num_skips_ + 1 : 0;
+    if (saver_.all_ended(report.save_work)) tell_saved(saver_.advance());
     if (!is_first()) return;
     tell(report, step_seconds);
     if (report.skipped) log_->event(report.step, "skip", {{"norm", report.norm}});
@@ -182,16 +209,32 @@ class TrainRun {
                     std::to_string(samples * config().data.seq_len) + " tokens");
   }
 
+  // What is told of the run is on the disk before its checkpoint can be.
   void save() {
+    finish_save();
     if (is_first()) log_->sync();
-    save_checkpoint(replica_, identity_, checkpoints());
-    if (is_first()) log_->event(replica_.step, "save");
+    saver_.begin();
+    if (ends() || request_ == Request::kSave || !config().checkpoint.asynchronous) finish_save();
     if (request_ == Request::kSave) requests_.fulfilled(std::exchange(request_, Request::kNone));
+  }
+
+  void finish_save() { tell_saved(saver_.finish()); }
+
+  void tell_saved(const std::optional<SavedCheckpoint>& saved) {
+    if (!saved || !is_first()) return;
+    log_->event(saved->step, "save",
+                {{"bytes", saved->num_bytes}, {"seconds", saved->seconds}, {"stall_seconds", saved->stall_seconds}});
+  }
+
+  void tell_fault(const std::string& problem) {
+    progress_->note(problem);
+    log_->event(replica_.step, "fault", {{"problem", problem}});
   }
 
   void finish() {
     progress_->finish();
     const std::string checkpoint = newest_checkpoint(checkpoints()).value_or("CHECKPOINT");
+    if (gives_up()) return tell_fault("gave up: " + std::to_string(num_skips_) + kNotFinite + checkpoint);
     if (asks_to_leave(request_)) {
       log_->event(replica_.step, "signal", {{"asked", request_ == Request::kStop ? "to stop" : "to make room"}});
       std::cout << "stopped after step " << replica_.step << " of " << config().train.steps << " on request, saved as "
@@ -212,6 +255,8 @@ class TrainRun {
   RunIdentity identity_;
   Requests requests_;
   Request request_ = Request::kNone;  // of all ranks, not yet fulfilled
+  int64_t num_skips_ = 0;             // of the last steps, in a row
+  ResumedFrom resumed_;
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
   std::optional<PreparedStep> prepared_;
@@ -220,6 +265,7 @@ class TrainRun {
   double told_at_ = 0;       // when the last step was told, or the pause after it ended
   double flops_per_token_ = training_flops_per_token(replica_.config.model, replica_.config.data.seq_len);
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  CheckpointSaver saver_;  // last: it tells the log
 };
 
 }  // namespace
@@ -232,16 +278,14 @@ int run_train(Communicator& world, const TrainCommand& command) {
     std::cout << print_config(config, /*mark_changes=*/true) << "\n"
               << estimate_text(config, world.size()) << std::endl;
   }
-  Request request = Request::kNone;
   try {
     TrainRun run(world, config);  // opens the tokenizer and the stores, and takes all memory
-    if (!command.dry_run) request = run.run();
+    return command.dry_run ? kExitOk : run.run();
   } catch (const Interrupted& interrupted) {
-    request = interrupted.request();
-    Requests(world, config.run.directory()).fulfilled(request);
+    Requests(world, config.run.directory()).fulfilled(interrupted.request());
     if (world.rank() == 0) std::cout << "stopped on request before the first step" << std::endl;
+    return exit_code_of(interrupted.request());
   }
-  return request == Request::kPreempt ? kExitRequeue : kExitOk;
 }
 
 }  // namespace engram

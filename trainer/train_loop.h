@@ -6,7 +6,8 @@
 namespace engram {
 
 // `engram train`: goes on from the newest checkpoint of the run, if there is one, and trains to train.steps with
-// validation, metrics, progress and checkpoints, or until it is asked to leave: returns the exit code. Collective; rank
+// validation, metrics, progress and checkpoints, or until it is asked to leave or
+// gives up on its numbers: returns the exit code. Collective; rank
 // 0 prints and writes metrics.
 int run_train(Communicator& world, const TrainCommand& command);
 

@@ -1,6 +1,7 @@
 """What the end-to-end tests share: the program, alone or under mpirun, and a small corpus with a small model.
 
-ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested.
+ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested. ENGRAM_IO_SHIM names the library of
+io_shim.cpp.
 """
 import csv
 import json
@@ -13,6 +14,7 @@ import time
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("ENGRAM_PROGRAM", str(SOURCES / "build" / "cpu" / "engram"))
+SHIM = os.environ.get("ENGRAM_IO_SHIM", str(pathlib.Path(PROGRAM).parent / "tests" / "libengram_io_shim.so"))
 TOKENIZER = SOURCES / "data" / "tokenizers" / "english_8k" / "tokenizer.json"
 TIME_LIMIT = 300  # seconds of one command, with sanitizers on a busy machine; a hang ends here
 
@@ -51,11 +53,18 @@ def command_line(arguments, ranks=0):
     return [*launcher, PROGRAM, *map(str, arguments)]
 
 
-def run(arguments, ranks=0):
+def shim_environment(**shim):
+    """The environment of a program whose disk is that of io_shim.cpp, with its settings (first=3, errno=28)."""
+    environment = dict(ENVIRONMENT, LD_PRELOAD=SHIM, ENGRAM_SHIM_PATH="/checkpoints")
+    environment.update({f"ENGRAM_SHIM_{key.upper()}": str(value) for key, value in shim.items()})
+    return environment
+
+
+def run(arguments, ranks=0, environment=None):
     """Exit code, and standard output and errors as one text."""
     done = subprocess.run(
         command_line(arguments, ranks),
-        env=ENVIRONMENT,
+        env=environment or ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -73,11 +82,11 @@ def run_well(arguments, ranks=0):
     return output
 
 
-def start(arguments, ranks):
+def start(arguments, ranks, environment=None):
     """A process that is not waited for; its output goes to the pipe."""
     return subprocess.Popen(
         command_line(arguments, ranks),
-        env=ENVIRONMENT,
+        env=environment or ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -188,5 +188,19 @@ class Stopped(unittest.TestCase):
         self.check_resumed("killed")
 
 
+class NumericStop(unittest.TestCase):
+    def test_a_run_without_finite_gradients_saves_and_gives_up(self):
+        # Decay that turns each weight into -9 times itself leaves the range of float32 within fifty steps.
+        settings = ("optimizer.dense.lr=10", "optimizer.dense.weight_decay=1", "optimizer.schedule.kind=constant",
+                    "train.max_skips=4", "train.steps=1000", "checkpoint.every=100")  # fmt: skip
+        code, output = program.run(corpus.train("hopeless", *settings), 2)
+        self.assertEqual(code, 93, output)
+        self.assertIn("gave up: 4 steps in a row (train.max_skips) had a loss or a gradient that is not finite", output)
+        skipped = [row["skipped"] for row in corpus.metrics("hopeless")]
+        self.assertEqual((skipped[-4:], skipped[0]), ([1, 1, 1, 1], 0))
+        checkpoints = [path.name for path in (corpus.run_directory("hopeless") / "checkpoints").iterdir()]
+        self.assertEqual(checkpoints, [f"step-{len(skipped):08d}"])
+
+
 if __name__ == "__main__":
     unittest.main()

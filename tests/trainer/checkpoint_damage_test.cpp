@@ -1,5 +1,6 @@
 #include <sys/resource.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 
@@ -111,6 +112,53 @@ TEST_F(CheckpointDamage, FilesThatChangedPlacesOrAreOfAnotherStep) {
     fs::copy_file(directory_ / "step-00000001/" + name, file(name), fs::copy_options::overwrite_existing);
   }
   expect_refused("-of-00002.h5");
+}
+
+// Resumes two ranks from the newest intact checkpoint; expects that they say the same.
+ResumedFrom resume(const std::string& directory, int64_t wanted_step) {
+  std::array<ResumedFrom, 2> from;
+  run_ranks(2, [&](Communicator& world) {
+    TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+    from[static_cast<size_t>(world.rank())] =
+        resume_from_newest(tiny.replica, tiny_identity(), list_checkpoints(world, directory));
+    EXPECT_EQ(tiny.replica.step, wanted_step);
+  });
+  EXPECT_EQ(from[0].checkpoint, from[1].checkpoint);
+  return from[0];
+}
+
+TEST_F(CheckpointDamage, IsPassedOverForTheNewestIntactCheckpoint) {
+  EXPECT_TRUE(resume(directory_.path(), 2).damaged.empty());
+  std::string bad = test::read_file(file(kFiles[3]));
+  bad[bad.size() / 2] ^= 1;
+  test::write_file(file(kFiles[3]), bad);
+  const ResumedFrom from = resume(directory_.path(), 1);
+  EXPECT_EQ(from.checkpoint, directory_ / "step-00000001");
+  ASSERT_EQ(from.damaged.size(), 1u);
+  EXPECT_NE(from.damaged[0].find("step-00000002/rank-00001-of-00002.h5: its digest is "), std::string::npos)
+      << from.damaged[0];
+  EXPECT_FALSE(fs::exists(checkpoint()));
+  EXPECT_EQ(test::read_file(directory_ / "damaged.step-00000002/rank-00001-of-00002.h5"), bad);
+}
+
+TEST_F(CheckpointDamage, WhereNoneIsIntactEachIsBlamed) {
+  for (const char* step : {"step-00000001", "step-00000002"}) fs::remove(directory_ / step + "/config.yaml");
+  run_ranks(2, [&](Communicator& world) {
+    TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+    const std::vector<std::string> found = list_checkpoints(world, directory_.path());
+    const std::string message = test::error_of([&] { resume_from_newest(tiny.replica, tiny_identity(), found); });
+    EXPECT_NE(message.find("no checkpoint of this run is intact"), std::string::npos) << message;
+    for (const char* step : {"step-00000001/config.yaml", "step-00000002/config.yaml"}) {
+      EXPECT_NE(message.find(step), std::string::npos) << message;
+    }
+  });
+}
+
+TEST_F(CheckpointDamage, AWholeCheckpointUnderTheNameOfALaterStep) {
+  fs::rename(directory_ / "step-00000001", directory_ / "step-00000009");
+  const ResumedFrom from = resume(directory_.path(), 2);
+  ASSERT_EQ(from.damaged.size(), 1u);
+  EXPECT_NE(from.damaged[0].find("step-00000009/MANIFEST.json: is of step 1"), std::string::npos) << from.damaged[0];
 }
 
 struct Refusal {

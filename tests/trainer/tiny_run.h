@@ -29,6 +29,7 @@ inline RunConfig tiny_run() {
   c.train.steps = 50;
   c.train.global_batch = 4;
   c.train.micro_batch = 1;
+  c.checkpoint.retry_seconds = 0;
   c.optimizer.dense.lr = 3e-3;
   c.optimizer.schedule.warmup_steps = 5;
   return c;

@@ -1,0 +1,83 @@
+"""A disk that refuses: every write, sync and rename of a save fails in turn, once or for good. The checkpoint before
+stays as it was, the message says what and why, and the run goes on as if nothing had been.
+
+ENGRAM_DISK_EVERY tests every n-th call.
+"""
+import errno
+import os
+import re
+import unittest
+
+import program
+
+EVERY = int(os.environ.get("ENGRAM_DISK_EVERY", "9"))
+IO_ERROR = 74
+TRIES = 5
+SETTINGS = ("train.steps=4", "checkpoint.every=2", "checkpoint.keep=5", "checkpoint.retry_seconds=0")
+COLUMNS = ("step", "loss", "norm")
+
+
+def setUpModule():
+    global corpus
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+
+
+class Disk(unittest.TestCase):
+    def train(self, name, **shim):
+        """Trains on a disk that fails as the shim is told; exit code and output."""
+        return program.run(corpus.train(name, *SETTINGS), environment=program.shim_environment(**shim))
+
+    def calls(self):
+        """Names of the calls of a run with two saves, in their order."""
+        log = corpus.path / "calls"
+        code, output = self.train("counted", log=log)
+        self.assertEqual(code, 0, output)
+        return [line.split()[1] for line in log.read_text(encoding="utf-8").splitlines()]
+
+    def check_goes_on(self, name):
+        program.run_well(corpus.train(name, *SETTINGS))
+        self.assertEqual(corpus.csv_columns(name, *COLUMNS), corpus.csv_columns("counted", *COLUMNS))
+        found = sorted(path.name for path in (corpus.run_directory(name) / "checkpoints").iterdir())
+        self.assertEqual(found, ["step-00000002", "step-00000004"])
+
+    def test_every_call_of_a_save(self):
+        calls = self.calls()
+        self.assertEqual(set(calls), {"write", "pwrite", "fsync", "rename", "mkdir"})
+        second_save = len(calls) // 2 + 1
+        kinds = ((errno.ENOSPC, "No space left on device"), (errno.EIO, "Input/output error"))
+        for number, first in enumerate(range(second_save, len(calls), EVERY)):
+            code, reason = kinds[number % 2]
+            for count in (1, 1000000):
+                with self.subTest(call=first, of=len(calls), name=calls[first], errno=code, count=count):
+                    self.check_failure(f"run{first}_{count}", first, count, code, reason)
+
+    def check_failure(self, name, first, count, code, reason):
+        got, output = self.train(name, first=first, count=count, errno=code)
+        tries = re.findall(r"checkpoint of step (\d+) failed \(try \d of 5\): (.*(?:\n    .*)*)", output)
+        if count == 1:
+            self.assertEqual(got, 0, output)
+            self.assertEqual(len(tries), 1, output)
+        else:
+            self.assertEqual(got, IO_ERROR, output)
+            self.assertEqual(len(tries), TRIES - 1, output)
+            self.assertIn("resuming from", program.run_well(corpus.train(name, *SETTINGS)))
+        self.assertTrue(all("/checkpoints" in problem and reason in problem for _, problem in tries), tries)
+        self.check_goes_on(name)
+
+    def test_a_directory_that_nobody_may_write(self):
+        if os.geteuid() == 0:
+            self.skipTest("root may write everywhere")
+        code, output = self.train("counted_once", log=corpus.path / "other_calls")
+        self.assertEqual(code, 0, output)
+        checkpoints = corpus.run_directory("counted_once") / "checkpoints"
+        checkpoints.chmod(0o500)
+        self.addCleanup(checkpoints.chmod, 0o700)
+        more = [setting.replace("steps=4", "steps=6") for setting in SETTINGS]
+        code, output = program.run(corpus.train("counted_once", *more))
+        self.assertEqual(code, IO_ERROR, output)
+        self.assertIn("Permission denied", output)
+
+
+if __name__ == "__main__":
+    unittest.main()

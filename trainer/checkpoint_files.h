@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// Names of checkpoints and of the files in them, and what is there.
+namespace engram {
+
+// "step-00001200", and the step of such a name; -1 where the name is not of that form.
+std::string checkpoint_name(int64_t step);
+int64_t step_of_checkpoint(const std::string& name);
+
+// "rank-00003-of-00008.h5"
+std::string rank_file_name(int64_t rank, int64_t world_size);
+
+// Paths of the complete checkpoints under a directory, those with a manifest, oldest first.
+std::vector<std::string> complete_checkpoints(const std::string& directory);
+
+// Under another name first, so that a checkpoint that is removed by half is none.
+void remove_checkpoint(const std::string& checkpoint);
+
+// Removes the complete checkpoints but the newest `keep` and those whose step is a multiple of `keep_every` (0: none).
+void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every);
+
+// A checkpoint that is being written or removed is called "tmp." and more; these are the remains of those that nobody
+// finished.
+std::string unfinished_checkpoint(const std::string& directory, int64_t step);
+void remove_unfinished_checkpoints(const std::string& directory);
+
+}  // namespace engram
