@@ -21,6 +21,7 @@ struct Parsed {
   ExplainCommand explain;
   EstimateCommand estimate;
   DataCommands data;
+  CheckpointCommands checkpoint;
   BenchStepCommand bench_step;
   BenchOpsCommand bench_ops;
   BenchDumpCommand bench_dump;
@@ -313,6 +314,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_generate(app, parsed);
   add_explain(app, parsed);
   add_data(app, parsed.data, parsed.command);
+  add_checkpoint(app, parsed.checkpoint, parsed.command);
   add_estimate(app, parsed);
   add_bench(app, parsed);
   add_report(app, parsed);

@@ -81,6 +81,32 @@ struct DataVerifyCommand {
   std::vector<std::string> stores;
 };
 
+struct CheckpointInspectCommand {
+  std::string checkpoint;
+};
+
+struct CheckpointVerifyCommand {
+  std::string checkpoint;
+};
+
+struct CheckpointDiffCommand {
+  std::string first;
+  std::string second;
+};
+
+struct CheckpointExportCommand {
+  std::string checkpoint;
+  std::string output;
+  std::string tokenizer;     // empty = the run's data.tokenizer
+  bool bfloat16 = false;     // --dtype bfloat16; otherwise float32
+  int64_t shard_mib = 4096;  // largest file
+};
+
+struct CheckpointImportCommand {
+  std::string directory;  // an export
+  std::string output;     // directory of a run
+};
+
 struct BenchStepCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -163,10 +189,11 @@ struct ShowText {
 
 using Command =
     std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
-                 DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, BenchStepCommand, BenchOpsCommand,
-                 BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,
-                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ConfigSchemaCommand,
-                 CompletionCommand, ShowText>;
+                 DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, CheckpointInspectCommand,
+                 CheckpointVerifyCommand, CheckpointDiffCommand, CheckpointExportCommand, CheckpointImportCommand,
+                 BenchStepCommand, BenchOpsCommand, BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand,
+                 SweepAddCommand, SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand,
+                 ConfigSchemaCommand, CompletionCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

@@ -53,4 +53,14 @@ struct DataCommands {
 };
 void add_data(CLI::App& app, DataCommands& data, Command& chosen);
 
+// The verbs below `checkpoint`, and what they fill.
+struct CheckpointCommands {
+  CheckpointInspectCommand inspect;
+  CheckpointVerifyCommand verify;
+  CheckpointDiffCommand diff;
+  CheckpointExportCommand exported;
+  CheckpointImportCommand imported;
+};
+void add_checkpoint(CLI::App& app, CheckpointCommands& checkpoint, Command& chosen);
+
 }  // namespace engram

@@ -6,6 +6,7 @@
 #include "trainer/bench_dump.h"
 #include "trainer/bench_ops.h"
 #include "trainer/bench_step.h"
+#include "trainer/checkpoint_commands.h"
 #include "trainer/commands.h"
 #include "trainer/completion.h"
 #include "trainer/config.h"
@@ -39,6 +40,10 @@ constexpr auto run_alone = Overloaded{
     [](const DataVerifyCommand& c) { run_data_verify(c); },
     [](const DataTokenizeCommand& c) { run_data_tokenize(c); },
     [](const ReportCommand& c) { run_report(c); },
+    [](const CheckpointInspectCommand& c) { run_checkpoint_inspect(c); },
+    [](const CheckpointVerifyCommand& c) { run_checkpoint_verify(c); },
+    [](const CheckpointDiffCommand& c) { run_checkpoint_diff(c); },
+    [](const CheckpointExportCommand& c) { run_checkpoint_export(c); },
     [](const SweepPlanCommand& c) { run_sweep_plan(c); },
     [](const SweepRunCommand& c) { run_sweep(c); },
     [](const SweepAddCommand& c) { run_sweep_add(c); },
@@ -60,6 +65,7 @@ int run(Communicator& world, const Command& command) {
                         [&](const ExplainCommand& c) { run_explain(world, c); },
                         [&](const BenchStepCommand& c) { run_bench_step(world, c); },
                         [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
+                        [&](const CheckpointImportCommand& c) { run_checkpoint_import(world, c); },
                         [&](const auto& c) {
                           if (world.rank() == 0) run_alone(c);
                         }},

@@ -1,0 +1,96 @@
+"""Checkpoints from the inside, exports and imports, through the command line."""
+import json
+import unittest
+
+import program
+
+try:
+    import safetensors
+except ImportError:
+    safetensors = None
+
+
+def setUpModule():
+    global corpus, exported
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+    program.run_well(corpus.train("source"), 2)
+    exported = corpus.path / "exported"
+    program.run_well(["checkpoint", "export", corpus.run_directory("source"), "--output", exported, "--shard-mib", 1])
+
+
+class Checkpoint(unittest.TestCase):
+    def test_inspect_lists_what_it_holds(self):
+        output = program.run_well(["checkpoint", "inspect", corpus.run_directory("source")])
+        self.assertIn("step 6, 6 updates applied, written by 2 ranks, tables by adam_lazy", output)
+        self.assertRegex(output, r"dense/embedding\.weight/value +float32 +\[8192, 16\] +524\.3kB")
+        self.assertRegex(output, r"table/1/count +int32 +\[\d+\]")
+        self.assertRegex(output, r"rank-00001-of-00002\.h5")
+
+    def test_verify_finds_a_flipped_bit(self):
+        run = corpus.run_directory("flipped")
+        program.run_well(corpus.train("flipped", "train.steps=1"))
+        self.assertRegex(program.run_well(["checkpoint", "verify", run]), r"step-00000001: ok: 2 files, .*; \d+ arrays")
+        file = run / "checkpoints" / "step-00000001" / "rank-00000-of-00001.h5"
+        contents = bytearray(file.read_bytes())
+        contents[len(contents) // 2] ^= 1
+        file.write_bytes(contents)
+        code, output = program.run(["checkpoint", "verify", run])
+        self.assertEqual(code, 65)
+        self.assertRegex(output, r"rank-00000-of-00001\.h5: its digest is .*the file is damaged")
+
+    def test_diff_names_what_differs(self):
+        program.run_well(corpus.train("other", "optimizer.dense.lr=1e-3"), 2)
+        run = corpus.run_directory("source")
+        self.assertEqual(program.run_well(["checkpoint", "diff", run, run]), "equal\n")
+        output = program.run_well(["checkpoint", "diff", run, corpus.run_directory("other")])
+        self.assertIn("optimizer.dense.lr: 0.01 -> 0.001\n", output)
+        self.assertRegex(output, r"dense/embedding\.weight/value: \d+ of 131072 values differ, by 0\.0\d+ at most\n")
+
+
+class Export(unittest.TestCase):
+    def test_holds_what_transformers_needs(self):
+        names = {path.name for path in exported.iterdir()}
+        for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                     "modeling_engram.py", "configuration_engram.py", "model.safetensors.index.json"):
+            self.assertIn(name, names)
+        self.assertEqual((exported / "tokenizer.json").read_bytes(), program.TOKENIZER.read_bytes())
+        config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
+        self.assertEqual(config["auto_map"]["AutoModelForCausalLM"], "modeling_engram.EngramForCausalLM")
+        self.assertEqual((config["hidden_size"], config["model"]["hidden"]), (16, 16))
+        for name in ("modeling_engram.py", "configuration_engram.py"):
+            source = program.SOURCES / "scripts" / "export" / name
+            self.assertEqual((exported / name).read_bytes(), source.read_bytes())
+
+    @unittest.skipIf(safetensors is None, "this Python has no package safetensors")
+    def test_the_safetensors_package_reads_it(self):
+        index = json.loads((exported / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
+        self.assertGreater(len(set(index.values())), 1)
+        for name, file in index.items():
+            with safetensors.safe_open(exported / file, framework="np") as tensors:
+                self.assertIn(name, tensors.keys())
+        with safetensors.safe_open(exported / index["embedding.weight"], framework="np") as tensors:
+            self.assertEqual(tensors.get_slice("embedding.weight").get_shape(), [8192, 16])
+
+    def test_comes_back_as_a_checkpoint_of_the_same_weights(self):
+        imported = corpus.run_directory("imported")
+        program.run_well(["checkpoint", "import", exported, "--output", imported], 3)
+        source = corpus.run_directory("source")
+        lines = program.run_well(["checkpoint", "diff", source, imported]).splitlines()
+        for line in lines:  # optimizer state and what the training was like, but no weight
+            self.assertNotRegex(line, r"^(dense/.*/value|table/\d/weight|state/.*|model\..*): ")
+        generate = ("--prompt", "Once upon", "--tokens", 8, "--temperature", 0)
+        self.assertEqual(program.run_well(["generate", source, *generate]),
+                         program.run_well(["generate", imported, *generate]))
+        code, output = program.run(["checkpoint", "import", exported, "--output", imported])
+        self.assertEqual(code, 65)
+        self.assertIn("has a checkpoint already; wanted a new --output", output)
+
+    def test_is_not_written_over(self):
+        code, output = program.run(["checkpoint", "export", corpus.run_directory("source"), "--output", exported])
+        self.assertEqual(code, 65)
+        self.assertIn("exists already; wanted a new directory", output)
+
+
+if __name__ == "__main__":
+    unittest.main()
