@@ -15,7 +15,7 @@ namespace engram {
 // A checkpoint that was saved.
 struct SavedCheckpoint {
   int64_t step = 0;
-  int64_t num_bytes = 0;     // of all files
+  int64_t num_bytes = 0;     // of all files; right on rank 0
   double seconds = 0;        // from begin() on
   double stall_seconds = 0;  // of them, those in which this rank's training stood still
 };

@@ -47,8 +47,9 @@ def expected(name):
         for column, value in row.items():
             if column != "step" and value is not None:
                 shown.setdefault(column.replace(".", "/"), []).append((row["step"], single(value)))
-    for event in corpus.events(name, "eval"):
-        shown.setdefault("eval/loss", []).append((event["step"], single(event["loss"])))
+    for kind, field in (("eval", "loss"), ("save", "seconds"), ("save", "stall_seconds")):
+        for event in corpus.events(name, kind):
+            shown.setdefault(f"{kind}/{field}", []).append((event["step"], single(event[field])))
     return shown
 
 
