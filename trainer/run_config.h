@@ -39,6 +39,7 @@ struct RunInfo {
   std::string name = "run";
   std::string dir = "runs";
   int64_t seed = 0;
+  std::string init_from;
 
   std::string directory() const { return dir + "/" + name; }  // metrics, events, checkpoints
 };
@@ -147,6 +148,7 @@ void visit_fields(RunInfo& c, Visitor&& field) {
   field("name", c.name, "name of the run, and of its directory in run.dir");
   field("dir", c.dir, "where the directories of runs are");
   field("seed", c.seed, Range{0, kAnyCount}, "seed of the initial weights and of the data order");
+  field("init_from", c.init_from, "checkpoint, run or export whose weights a new run starts from; empty = none");
 }
 
 template <class Visitor>

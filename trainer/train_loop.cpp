@@ -15,6 +15,7 @@
 #include "trainer/estimate.h"
 #include "trainer/evaluate.h"
 #include "trainer/exit_codes.h"
+#include "trainer/import.h"
 #include "trainer/manifest.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
@@ -103,7 +104,7 @@ class TrainRun {
 
   void resume() {
     const std::vector<std::string> found = list_checkpoints(replica_.world, checkpoints());
-    if (found.empty()) return;
+    if (found.empty()) return start();
     if (!config().checkpoint.resume) {
       throw ConfigError("checkpoint.resume: is false, but " + found.front() +
                         " is there; give the run another name (run.name), or remove " + config().run.directory());
@@ -112,6 +113,13 @@ class TrainRun {
     if (!is_first()) return;
     for (const std::string& damage : resumed_.damaged) std::cerr << "passed over: " << damage << std::endl;
     std::cout << "resuming from " << resumed_.checkpoint << std::endl;
+  }
+
+  void start() {
+    const std::string& source = config().run.init_from;
+    if (source.empty()) return;
+    load_initial_weights(replica_, identity_, source);
+    if (is_first()) std::cout << "starting from the weights of " << source << std::endl;
   }
 
   void start_log() {

@@ -1,4 +1,4 @@
-"""Checkpoints from the inside, exports and imports, through the command line."""
+"""Checkpoints from the inside, exports and imports, and runs that start from weights, through the command line."""
 import json
 import unittest
 
@@ -17,6 +17,11 @@ def setUpModule():
     program.run_well(corpus.train("source"), 2)
     exported = corpus.path / "exported"
     program.run_well(["checkpoint", "export", corpus.run_directory("source"), "--output", exported, "--shard-mib", 1])
+
+
+def first_loss(name, *settings):
+    output = program.run_well(corpus.train(name, "train.steps=1", *settings), 2)
+    return corpus.metrics(name)[0]["loss"], output
 
 
 class Checkpoint(unittest.TestCase):
@@ -90,6 +95,38 @@ class Export(unittest.TestCase):
         code, output = program.run(["checkpoint", "export", corpus.run_directory("source"), "--output", exported])
         self.assertEqual(code, 65)
         self.assertIn("exists already; wanted a new directory", output)
+
+
+class StartFromWeights(unittest.TestCase):
+    def test_starts_where_they_are_at_step_0(self):
+        scratch, _ = first_loss("scratch")
+        losses = []
+        for name, source in (("run", corpus.run_directory("source")), ("exported", exported)):
+            loss, output = first_loss(f"from_{name}", f"run.init_from={source}")
+            self.assertIn(f"starting from the weights of {source}", output)
+            losses.append(loss)
+        self.assertEqual(losses[0], losses[1])
+        self.assertLess(losses[0], scratch - 0.1)
+
+    def test_resuming_does_not_start_again(self):
+        settings = (f"run.init_from={exported}", "train.steps=2")
+        program.run_well(corpus.train("resumed", *settings))
+        output = program.run_well(corpus.train("resumed", f"run.init_from={exported}", "train.steps=3"))
+        self.assertIn("resuming from", output)
+        self.assertNotIn("starting from the weights", output)
+        self.assertEqual([row["step"] for row in corpus.metrics("resumed")], [1, 2, 3])
+
+    def test_another_model_is_refused(self):
+        for source in (exported, corpus.run_directory("source")):
+            code, output = program.run(
+                corpus.train("refused", f"run.init_from={source}", "model.moe.expert_hidden=12"), 2)
+            self.assertEqual(code, 65)
+            self.assertIn("model.moe.expert_hidden: 8 -> 12", output)
+
+    def test_what_is_neither_is_refused(self):
+        code, output = program.run(corpus.train("nothing", f"run.init_from={corpus.path}"))
+        self.assertEqual(code, 65)
+        self.assertIn("is no complete checkpoint", output)
 
 
 if __name__ == "__main__":

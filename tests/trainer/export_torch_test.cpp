@@ -52,7 +52,7 @@ std::vector<float> logits_of(Replica& r, const Batch& batch) {
     r.memory->begin_fetch(r.stream, uploaded, 1);
     micro_batch.memory = r.memory->micro_batch(0);
   }
-  Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = batch.seq_len};
+  Context ctx = r.context(1, batch.seq_len);
   LanguageModel::Saved saved;
   const Tensor logits = r.model.logits(ctx, r.model.forward(ctx, micro_batch, saved));
   const auto values = host_span<const float>(logits);
