@@ -7,23 +7,44 @@
 
 namespace engram {
 
-BatchLoader::BatchLoader(const TokenStore& store, const BatchLoaderOptions& options)
-    : store_(store), options_(options) {
+namespace {
+
+std::vector<double> weights_of(std::span<const WeightedStore> stores) {
+  std::vector<double> weights;
+  for (const WeightedStore& store : stores) weights.push_back(store.weight);
+  return weights;
+}
+
+}  // namespace
+
+BatchLoader::BatchLoader(std::span<const WeightedStore> stores, const BatchLoaderOptions& options)
+    : stores_(stores.begin(), stores.end()), blend_(weights_of(stores)), options_(options) {
   ENGRAM_CHECK(options.seq_len >= 1 && options.history >= 0, "batch loader: seq_len ", options.seq_len, ", history ",
                options.history, "; wanted seq_len >= 1 and history >= 0");
-  num_windows_ = std::max<int64_t>(0, store.num_tokens() - 1) / options.seq_len;
-  ENGRAM_CHECK(num_windows_ >= 1, store.path(), ": holds ", store.num_tokens(),
-               " tokens, wanted at least seq_len + 1 = ", options.seq_len + 1);
+  for (const WeightedStore& each : stores_) {
+    ENGRAM_CHECK(num_windows(*each.store) >= 1, each.store->path(), ": holds ", each.store->num_tokens(),
+                 " tokens, wanted at least seq_len + 1 = ", options.seq_len + 1);
+  }
+}
+
+BatchLoader::BatchLoader(const TokenStore& store, const BatchLoaderOptions& options)
+    : BatchLoader(std::vector<WeightedStore>{{.store = &store, .weight = 1}}, options) {}
+
+int64_t BatchLoader::num_windows() const {
+  int64_t sum = 0;
+  for (const WeightedStore& each : stores_) sum += num_windows(*each.store);
+  return sum;
 }
 
 int64_t BatchLoader::window_of(int64_t sample) const {
   ENGRAM_CHECK(sample >= 0, "batch loader: sample ", sample, "; wanted 0 or more");
-  const int64_t epoch = sample / num_windows_, index = sample % num_windows_;
+  const SampleBlend::Place place = blend_.place_of(sample);
+  const int64_t size = num_windows(store(place.source)), epoch = place.sample / size, index = place.sample % size;
   if (options_.order == SampleOrder::kSequential) return index;
-  ENGRAM_CHECK(epoch < int64_t{kDocumentStream}, "batch loader: epoch ", epoch, " of ", store_.path(),
+  ENGRAM_CHECK(epoch < int64_t{kDocumentStream}, "batch loader: epoch ", epoch, " of ", store(place.source).path(),
                " is beyond the last one, ", kDocumentStream - 1);
   return static_cast<int64_t>(keyed_permutation(options_.seed, static_cast<uint32_t>(epoch),
-                                                static_cast<uint64_t>(index), static_cast<uint64_t>(num_windows_)));
+                                                static_cast<uint64_t>(index), static_cast<uint64_t>(size)));
 }
 
 Batch BatchLoader::load(int64_t first_sample, int64_t num_samples) const {
@@ -42,8 +63,9 @@ Batch BatchLoader::load(int64_t first_sample, int64_t num_samples) const {
     const int64_t begin = window_of(first_sample + row) * options_.seq_len - options_.history;
     const auto num_missing = static_cast<size_t>(std::max<int64_t>(0, -begin));  // before the store's first token
     const size_t at = static_cast<size_t>(row) * row_length + num_missing;
-    store_.read(std::max<int64_t>(0, begin), std::span(batch.tokens).subspan(at, row_length - num_missing),
-                std::span(batch.starts).subspan(at, row_length - num_missing));
+    store(store_of(first_sample + row))
+        .read(std::max<int64_t>(0, begin), std::span(batch.tokens).subspan(at, row_length - num_missing),
+              std::span(batch.starts).subspan(at, row_length - num_missing));
   }
   return batch;
 }

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "data/sample_blend.h"
 #include "data/token_store.h"
 
 namespace engram {
@@ -32,24 +34,37 @@ struct BatchLoaderOptions {
   SampleOrder order = SampleOrder::kShuffled;
 };
 
-// Cuts the store into fixed windows of seq_len tokens and serves them in an order that is a pure function of (seed,
-// global sample index): sample i of epoch i / num_windows. Its whole state is the index the caller asks for, so the
-// order is the same at any number of ranks and after any restart. Tokens past the last whole window are not used.
+// A store, and how much of the samples it gives relative to others.
+struct WeightedStore {
+  const TokenStore* store = nullptr;
+  double weight = 1;
+};
+
+// Cuts stores into fixed windows of seq_len tokens and serves them in an order that is a pure function of (seed,
+// global sample index): SampleBlend deals the samples to the stores, and sample i of a store is in its epoch
+// i / (windows of the store). Its whole state is the index the caller asks for, so the order is the same at any number
+// of ranks and after any restart. Tokens past the last whole window of a store are not used.
 class BatchLoader {
  public:
-  // The store must outlive the loader. Throws Error where it is too small for one window.
+  // The stores must outlive the loader. Throws Error where one is too small for a window, and as SampleBlend().
+  BatchLoader(std::span<const WeightedStore> stores, const BatchLoaderOptions& options);
   BatchLoader(const TokenStore& store, const BatchLoaderOptions& options);
 
-  int64_t num_windows() const { return num_windows_; }
-  // Window of the store that sample `sample` reads.
+  // Of all stores.
+  int64_t num_windows() const;
+  // Which store sample `sample` reads, and which window of it.
+  int64_t store_of(int64_t sample) const { return blend_.place_of(sample).source; }
   int64_t window_of(int64_t sample) const;
   // Samples [first_sample, first_sample + num_samples).
   Batch load(int64_t first_sample, int64_t num_samples) const;
 
  private:
-  const TokenStore& store_;
+  const TokenStore& store(int64_t number) const { return *stores_[static_cast<size_t>(number)].store; }
+  int64_t num_windows(const TokenStore& store) const { return (store.num_tokens() - 1) / options_.seq_len; }
+
+  std::vector<WeightedStore> stores_;
+  SampleBlend blend_;
   BatchLoaderOptions options_;
-  int64_t num_windows_;
 };
 
 }  // namespace engram

@@ -22,11 +22,11 @@ BenchBatches::BenchBatches(const RunConfig& config)
     return;
   }
   tokenizer_.emplace(load_tokenizer(config));
-  store_.emplace(open_store(config.data.train, tokenizer_->tokenizer));
-  loader_.emplace(*store_, BatchLoaderOptions{.seq_len = seq_len_,
-                                              .history = history_,
-                                              .seed = static_cast<uint64_t>(config.run.seed),
-                                              .order = SampleOrder::kShuffled});
+  stores_.emplace(config, tokenizer_->tokenizer);
+  loader_.emplace(stores_->weighted(), BatchLoaderOptions{.seq_len = seq_len_,
+                                                          .history = history_,
+                                                          .seed = static_cast<uint64_t>(config.run.seed),
+                                                          .order = SampleOrder::kShuffled});
 }
 
 Batch BenchBatches::load(int64_t first, int64_t count) const {

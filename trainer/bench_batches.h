@@ -19,7 +19,7 @@ class BenchBatches {
   Batch load(int64_t first, int64_t count) const;
   // Random tokens have every id for its own key.
   VocabularyMap vocabulary() const;
-  bool is_random() const { return !store_; }
+  bool is_random() const { return !stores_; }
 
  private:
   Batch random(int64_t first, int64_t count) const;
@@ -27,7 +27,7 @@ class BenchBatches {
   int64_t seq_len_, history_, vocab_size_;
   std::vector<int32_t> ids_;
   std::optional<RunTokenizer> tokenizer_;
-  std::optional<TokenStore> store_;
+  std::optional<TrainingData> stores_;
   std::optional<BatchLoader> loader_;
 };
 

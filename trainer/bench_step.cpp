@@ -16,6 +16,7 @@
 #include "trainer/bench_timing.h"
 #include "trainer/compute.h"
 #include "trainer/config.h"
+#include "trainer/config_fields.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
 
@@ -144,7 +145,7 @@ void append_json(const Replica& r, const BenchStepCommand& command, const Result
   record["name"] = r.config.run.name;
   record["config"] = command.config;
   record["config_hash"] = config_digest(r.config);
-  record["data"] = r.config.data.train.empty() ? "zipf" : r.config.data.train;
+  record["data"] = r.config.data.train.empty() ? "zipf" : stores_text(r.config.data.train);
   record["tokens_per_step"] = result.tokens;
   record["flops_per_token"] = result.flops_per_token;
   record["warmup"] = result.counts.warmup;

@@ -24,6 +24,7 @@ std::string type_text(const std::vector<double>&, const Range* range) {
   return "a list of numbers" + range_text(range);
 }
 std::string type_text(const std::vector<std::string>&, const Range*) { return "a list of texts"; }
+std::string type_text(const std::vector<TrainingStore>&, const Range*) { return "text, or a list of {store, weight}"; }
 template <class E>
 std::string type_text(const E&, const Range*) {
   return "one of " + joined(enum_names(E{}));
@@ -54,6 +55,15 @@ nlohmann::ordered_json schema_of(const T& value, const Range* range) {
   }
 }
 
+nlohmann::ordered_json schema_of(const std::vector<TrainingStore>&, const Range*) {
+  const nlohmann::ordered_json path{{"type", "string"}}, weight{{"type", "number"}, {"exclusiveMinimum", 0}};
+  const nlohmann::ordered_json store{{"type", "object"},
+                                     {"properties", {{"store", path}, {"weight", weight}}},
+                                     {"required", {"store", "weight"}},
+                                     {"additionalProperties", false}};
+  return {{"type", {"array", "string"}}, {"items", store}, {"default", ""}};
+}
+
 std::string value_text(int64_t value) { return number_text(value); }
 std::string value_text(double value) { return number_text(value); }
 std::string value_text(bool value) { return value ? "true" : "false"; }
@@ -67,6 +77,7 @@ std::string list_text(const std::vector<Element>& values) {
 }
 std::string value_text(const std::vector<double>& value) { return list_text(value); }
 std::string value_text(const std::vector<std::string>& value) { return list_text(value); }
+std::string value_text(const std::vector<TrainingStore>& value) { return stores_text(value); }
 template <class E>
 requires std::is_enum_v<E> std::string value_text(E value) { return std::string(enum_name(value)); }
 
@@ -132,6 +143,17 @@ std::vector<FieldInfo> config_fields(const SweepFile& file) { return fields_of(f
 std::vector<FieldInfo> config_fields(const EvalTask& task) { return fields_of(task); }
 
 std::string quoted_text(std::string_view text) { return is_plain_safe(text) ? std::string(text) : in_quotes(text); }
+
+std::string stores_text(const std::vector<TrainingStore>& stores) {
+  if (stores.empty()) return quoted_text("");
+  if (stores.size() == 1 && stores[0].weight == 1) return quoted_text(stores[0].store);
+  std::string text;
+  for (const TrainingStore& store : stores) {
+    text += fmt::format("{}{{store: {}, weight: {}}}", text.empty() ? "" : ", ", quoted_text(store.store),
+                        number_text(store.weight));
+  }
+  return "[" + text + "]";
+}
 
 std::string shown_text(std::string_view text) {
   constexpr size_t kLongest = 80;

@@ -31,6 +31,9 @@ std::vector<FieldInfo> config_fields(const EvalTask& task);
 // Text that YAML reads back as the same string: plain where that is safe, otherwise quoted.
 std::string quoted_text(std::string_view text);
 
+// The same for the stores of data.train: a path alone, or "[{store: a.h5, weight: 0.7}, ...]".
+std::string stores_text(const std::vector<TrainingStore>& stores);
+
 // `text` in double quotes with escapes, as messages show what was found; the end of long text is left out.
 std::string shown_text(std::string_view text);
 

@@ -32,6 +32,21 @@ bool split_digits(std::string_view text, std::string_view& digits, std::string_v
   return !digits.empty();
 }
 
+std::string read_value(const YamlNode& node, TrainingStore& target) {
+  if (node.kind != YamlNode::Kind::kMap) return node_text(node) + "; wanted {store: PATH, weight: NUMBER}";
+  std::vector<std::string> missing{"store", "weight"};
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& key = node.keys[i].text;
+    const auto found = std::find(missing.begin(), missing.end(), key);
+    if (found == missing.end()) return key + ": unknown key, or given twice (known: store, weight)";
+    missing.erase(found);
+    const std::string problem =
+        key == "store" ? read_value(node.items[i], target.store) : read_value(node.items[i], target.weight);
+    if (!problem.empty()) return key + ": " + problem;
+  }
+  return missing.empty() ? "" : missing[0] + ": missing; wanted {store: PATH, weight: NUMBER}";
+}
+
 template <class Element>
 std::string read_list(const YamlNode& node, std::string_view wanted, std::vector<Element>& target) {
   std::vector<Element> values;
@@ -116,6 +131,15 @@ std::string read_value(const YamlNode& node, std::vector<double>& target) {
 }
 std::string read_value(const YamlNode& node, std::vector<std::string>& target) {
   return read_list(node, "a list of texts, for example [a, \"b c\"]", target);
+}
+
+std::string read_value(const YamlNode& node, std::vector<TrainingStore>& target) {
+  if (node.kind != YamlNode::Kind::kScalar) {
+    return read_list(node, "a token store, or a list of {store: PATH, weight: NUMBER}", target);
+  }
+  target.clear();
+  if (!node.text.empty()) target.push_back({.store = node.text});
+  return {};
 }
 
 std::string read_choice(const YamlNode& node, std::span<const std::string_view> names, size_t& target) {

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "trainer/run_config.h"
 #include "trainer/yaml_tree.h"
 
 namespace engram {
@@ -24,6 +25,8 @@ std::string read_value(const YamlNode& node, std::string& target);
 std::string read_value(const YamlNode& node, std::vector<int64_t>& target);
 std::string read_value(const YamlNode& node, std::vector<double>& target);
 std::string read_value(const YamlNode& node, std::vector<std::string>& target);
+// A path, or a list of {store: PATH, weight: NUMBER}; empty text is no store.
+std::string read_value(const YamlNode& node, std::vector<TrainingStore>& target);
 
 // The same for one of `names`, as its index.
 std::string read_choice(const YamlNode& node, std::span<const std::string_view> names, size_t& target);

@@ -84,6 +84,12 @@ ConfigProblems validate(const RunConfig& c) {
     problems.push_back({{"train.eval_every", "data.validation"},
                         fmt::format("{} without data.validation; wanted a token store", c.train.eval_every)});
   }
+  for (const TrainingStore& store : c.data.train) {
+    if (!store.store.empty() && store.weight > 0) continue;
+    problems.push_back({{"data.train"},
+                        fmt::format("store \"{}\" of weight {}; wanted a token store and a weight above 0", store.store,
+                                    store.weight)});
+  }
   if (c.device == DeviceChoice::kCpu && c.train.precision == Precision::kBFloat16) {
     problems.push_back({{"train.precision", "device"}, "bfloat16 on cpu; wanted float32 or auto"});
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/model_config.h"
 
@@ -44,8 +45,14 @@ struct RunInfo {
   std::string directory() const { return dir + "/" + name; }  // metrics, events, checkpoints
 };
 
+// A token store to train on, and how much of the samples it gives relative to the others.
+struct TrainingStore {
+  std::string store;
+  double weight = 1;
+};
+
 struct DataConfig {
-  std::string train;
+  std::vector<TrainingStore> train;
   std::string validation;
   std::string tokenizer;
   int64_t seq_len = 256;
@@ -153,7 +160,7 @@ void visit_fields(RunInfo& c, Visitor&& field) {
 
 template <class Visitor>
 void visit_fields(DataConfig& c, Visitor&& field) {
-  field("train", c.train, "token store to train on, made by `data build`");
+  field("train", c.train, "token store to train on, made by `data build`; or a list of {store, weight}");
   field("validation", c.validation, "token store of held-out text");
   field("tokenizer", c.tokenizer, "tokenizer.json the stores were made with");
   field("seq_len", c.seq_len, Range{1, 1e7}, "tokens of a sample");

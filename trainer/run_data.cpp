@@ -1,5 +1,7 @@
 #include "trainer/run_data.h"
 
+#include "data/atomic_file.h"
+
 namespace engram {
 
 RunTokenizer load_tokenizer(const RunConfig& config) {
@@ -15,6 +17,32 @@ TokenStore open_store(const std::string& path, const BpeTokenizer& tokenizer) {
   TokenStore store = TokenStore::open(path);
   store.check_tokenizer(tokenizer.digest(), tokenizer.vocabulary_size());
   return store;
+}
+
+TrainingData::TrainingData(const RunConfig& config, const BpeTokenizer& tokenizer) {
+  for (const TrainingStore& store : config.data.train) {
+    stores_.push_back(open_store(store.store, tokenizer));
+    weights_.push_back(store.weight);
+  }
+}
+
+std::vector<WeightedStore> TrainingData::weighted() const {
+  std::vector<WeightedStore> weighted;
+  for (size_t i = 0; i < stores_.size(); ++i) weighted.push_back({.store = &stores_[i], .weight = weights_[i]});
+  return weighted;
+}
+
+std::string TrainingData::digest() const {
+  if (stores_.size() == 1) return stores_[0].digest();
+  std::string text;
+  for (size_t i = 0; i < stores_.size(); ++i) text += stores_[i].digest() + " " + number_text(weights_[i]) + "\n";
+  return digest_of(std::as_bytes(std::span(text)));
+}
+
+RunIdentity identity_of(const RunTokenizer& tokenizer, const TrainingData& train) {
+  RunIdentity identity = identity_of(tokenizer, nullptr);
+  identity.data_digest = train.digest();
+  return identity;
 }
 
 RunIdentity identity_of(const RunTokenizer& tokenizer, const TokenStore* train) {

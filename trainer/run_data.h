@@ -2,10 +2,11 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "data/batch_loader.h"
 #include "data/bpe_tokenizer.h"
 #include "data/compressed_vocabulary.h"
-#include "data/token_store.h"
 #include "trainer/memory.h"
 #include "trainer/run_config.h"
 
@@ -32,6 +33,22 @@ RunTokenizer load_tokenizer(const RunConfig& config);
 // Opens a store and checks that the run's tokenizer made it.
 TokenStore open_store(const std::string& path, const BpeTokenizer& tokenizer);
 
+// The stores of data.train.
+class TrainingData {
+ public:
+  // Opens each store and checks that the run's tokenizer made it.
+  TrainingData(const RunConfig& config, const BpeTokenizer& tokenizer);
+
+  std::vector<WeightedStore> weighted() const;
+  // Of one store its own digest; of several that of their digests and weights, in order.
+  std::string digest() const;
+
+ private:
+  std::vector<TokenStore> stores_;
+  std::vector<double> weights_;
+};
+
+RunIdentity identity_of(const RunTokenizer& tokenizer, const TrainingData& train);
 RunIdentity identity_of(const RunTokenizer& tokenizer, const TokenStore* train);
 
 }  // namespace engram

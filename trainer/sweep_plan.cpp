@@ -212,16 +212,24 @@ class Planner {
   }
 
   void check_epochs(const SweepPoint& point) const {
-    const std::string& store = file_.data.train;
-    if (sweep_.max_epochs == 0 || store.empty() || !std::filesystem::exists(store)) return;
+    if (sweep_.max_epochs == 0) return;
+    double sum = 0;
+    for (const TrainingStore& store : file_.data.train) sum += store.weight;
+    for (const TrainingStore& store : file_.data.train) check_epochs(point, store.store, store.weight / sum);
+  }
+
+  // Of a store that gives this share of the tokens.
+  void check_epochs(const SweepPoint& point, const std::string& store, double share) const {
+    if (!std::filesystem::exists(store)) return;
     const auto unique = static_cast<double>(Hdf5Reader(store).int_attribute("", "num_tokens"));
-    const double limit = sweep_.max_epochs * unique;
-    if (static_cast<double>(point.facts.tokens) <= limit) return;
+    const auto tokens = static_cast<double>(point.facts.tokens);
+    const double limit = sweep_.max_epochs * unique / share;
+    if (tokens <= limit) return;
     throw ConfigError(
         fmt::format("{} wants {} tokens, {:.2f} passes over {}; the nearest feasible is {:.0f} tokens, 6 x active x "
                     "tokens = {:.3g}",
-                    point_label(point.facts), point.facts.tokens, static_cast<double>(point.facts.tokens) / unique,
-                    store, limit, 6 * static_cast<double>(count_parameters(pure_).active()) * limit));
+                    point_label(point.facts), point.facts.tokens, tokens * share / unique, store, limit,
+                    6 * static_cast<double>(count_parameters(pure_).active()) * limit));
   }
 
   PlannedTrial trial(const SweepPoint& point, int64_t seed) const {

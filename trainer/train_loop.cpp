@@ -38,12 +38,12 @@ class TrainRun {
  public:
   TrainRun(Communicator& world, const RunConfig& config)
       : tokenizer_(load_tokenizer(config)),
-        train_(open_store(config.data.train, tokenizer_.tokenizer)),
+        train_(config, tokenizer_.tokenizer),
         replica_(config, world, tokenizer_.map(), model_dtype(config)),
-        loader_(train_, {.seq_len = config.data.seq_len,
-                         .history = replica_.history(),
-                         .seed = static_cast<uint64_t>(config.run.seed)}),
-        identity_(identity_of(tokenizer_, &train_)),
+        loader_(train_.weighted(), {.seq_len = config.data.seq_len,
+                                    .history = replica_.history(),
+                                    .seed = static_cast<uint64_t>(config.run.seed)}),
+        identity_(identity_of(tokenizer_, train_)),
         requests_(replica_.world, config.run.directory()),
         saver_(replica_, identity_, checkpoints(), [this](const std::string& problem) { tell_fault(problem); }) {
     if (!config.data.validation.empty()) open_validation();
@@ -255,7 +255,7 @@ class TrainRun {
   }
 
   RunTokenizer tokenizer_;
-  TokenStore train_;
+  TrainingData train_;
   std::optional<TokenStore> validation_;
   Replica replica_;
   BatchLoader loader_;

@@ -152,5 +152,48 @@ TEST_F(BatchLoaderTest, RefusesWhatDoesNotFit) {
   EXPECT_NE(error_of([&] { loader.load(INT64_MAX - 1, 1); }).find("is beyond the last one"), std::string::npos);
 }
 
+struct BlendedLoaderTest : BatchLoaderTest {
+  const TokenStore small = make_store(100);  // all three have their own tokens in common, but not their sizes
+  const TokenStore middle = make_store(400);
+  const TokenStore large = make_store(3000);
+  const std::vector<WeightedStore> stores{{&small, 0.2}, {&middle, 0.5}, {&large, 0.3}};
+  const BatchLoader loader{stores, options()};
+};
+
+TEST_F(BlendedLoaderTest, StoresKeepTheirSharesAndTheirOwnOrder) {
+  EXPECT_EQ(loader.num_windows(), 99 / kSeqLen + 399 / kSeqLen + 2999 / kSeqLen);
+  std::vector<int64_t> counts(3);
+  for (int64_t sample = 0; sample < 3000; ++sample) {
+    const int64_t store = loader.store_of(sample);
+    const BatchLoader alone(*stores[static_cast<size_t>(store)].store, options());
+    EXPECT_EQ(loader.window_of(sample), alone.window_of(counts[static_cast<size_t>(store)]++));
+    const Batch row = loader.load(sample, 1);
+    EXPECT_EQ(row.tokens[kHistory], loader.window_of(sample) * kSeqLen + 1);
+  }
+  EXPECT_NEAR(static_cast<double>(counts[0]), 600, 1);
+  EXPECT_NEAR(static_cast<double>(counts[1]), 1500, 1);
+  EXPECT_NEAR(static_cast<double>(counts[2]), 900, 1);
+}
+
+TEST_F(BlendedLoaderTest, AnyNumberOfRanksReadsTheSameSamples) {
+  constexpr int64_t kNumSamples = 240;
+  const Batch whole = loader.load(0, kNumSamples);
+  for (const int64_t num_parts : {2, 3, 8}) {
+    Batch parts;
+    for (int64_t part = 0; part < num_parts; ++part) {
+      append(parts, loader.load(part * kNumSamples / num_parts, kNumSamples / num_parts));
+    }
+    EXPECT_EQ(parts.tokens, whole.tokens);
+    EXPECT_EQ(parts.starts, whole.starts);
+  }
+}
+
+TEST_F(BlendedLoaderTest, OneStoreOfAnyWeightIsThatStore) {
+  const BatchLoader alone(middle, options()), weighted(std::vector<WeightedStore>{{&middle, 7}}, options());
+  for (int64_t sample : {int64_t{0}, int64_t{1}, int64_t{65535}, int64_t{65536}, int64_t{200000}}) {
+    EXPECT_EQ(alone.window_of(sample), weighted.window_of(sample));
+  }
+}
+
 }  // namespace
 }  // namespace engram

@@ -101,6 +101,27 @@ class NumberOfRanks(unittest.TestCase):
         self.assertEqual(corpus.csv_columns("four_again", *COLUMNS), before)
 
 
+class Blend(unittest.TestCase):
+    @staticmethod
+    def train(name, weight, *settings):
+        stores = (("train", 0.75), ("validation", weight))
+        listed = ", ".join(f"{{store: {corpus.path}/{store}.h5, weight: {share}}}" for store, share in stores)
+        return corpus.train(name, f"data.train=[{listed}]", "optimizer.schedule.kind=constant", *settings)
+
+    def test_several_stores_serve_any_ranks_and_restarts(self):
+        program.run_well(self.train("blend", 0.25), 2)
+        program.run_well(self.train("blend_alone", 0.25))
+        for alone, two in zip(corpus.metrics("blend_alone"), corpus.metrics("blend"), strict=True):
+            self.assertAlmostEqual(alone["loss"], two["loss"], delta=1e-3)
+
+        program.run_well(self.train("blend_resumed", 0.25, "train.steps=3"), 2)
+        code, output = program.run(self.train("blend_resumed", 0.5), 2)
+        self.assertEqual(code, 65, output)
+        self.assertIn("training data digest", output)
+        program.run_well(self.train("blend_resumed", 0.25), 2)
+        self.assertEqual(corpus.csv_columns("blend_resumed", *COLUMNS), corpus.csv_columns("blend", *COLUMNS))
+
+
 def watched(arguments, ranks):
     """What a person sees who runs the command in a terminal."""
     master, slave = pty.openpty()

@@ -207,6 +207,36 @@ TEST(Config, PrecisionAndDevice) {
   EXPECT_EQ(cuda.find("was built without CUDA; wanted cpu") == std::string::npos, built_with_cuda()) << cuda;
 }
 
+TEST(Config, StoresToTrainOnArePathsOrAWeightedList) {
+  const auto stores = [](const std::string& value) { return small_config({"data.train=" + value}).data.train; };
+  ASSERT_EQ(stores("a.h5").size(), 1u);
+  EXPECT_EQ(stores("a.h5")[0].store, "a.h5");
+  EXPECT_EQ(stores("a.h5")[0].weight, 1);
+  EXPECT_TRUE(stores("\"\"").empty());
+  const auto two = stores("[{store: a.h5, weight: 0.7}, {weight: 3, store: \"b c.h5\"}]");
+  ASSERT_EQ(two.size(), 2u);
+  EXPECT_EQ(two[1].store, "b c.h5");
+  EXPECT_EQ(two[1].weight, 3);
+  for (const std::string value :
+       {"a.h5", "[{store: a.h5, weight: 0.7}, {store: \"b c.h5\", weight: 3}]", "[{store: a.h5, weight: 2}]"}) {
+    const std::string printed = print_config(small_config({"data.train=" + value}));
+    EXPECT_NE(printed.find("\n  train: " + value + "\n"), std::string::npos) << printed;
+    EXPECT_EQ(print_config(parse_config(printed, "printed")), printed);
+  }
+  const auto refused = [](const std::string& value, const std::string& words) {
+    const std::string message = refused_set({"data.train=" + value});
+    EXPECT_NE(message.find("data.train: " + words), std::string::npos) << message;
+  };
+  refused("[a.h5, b.h5]", "element 0: \"a.h5\"; wanted {store: PATH, weight: NUMBER}");
+  refused("{store: a.h5, weight: 1}", "a section with keys; wanted a token store, or a list of");
+  refused("[{store: a.h5}]", "element 0: weight: missing");
+  refused("[{store: a.h5, weight: 1, wieght: 2}]", "element 0: wieght: unknown key, or given twice");
+  refused("[{store: a.h5, weight: 1, weight: 2}]", "element 0: weight: unknown key, or given twice");
+  refused("[{store: a.h5, weight: much}]", "element 0: weight: \"much\" is not a number");
+  refused("[{store: a.h5, weight: 0}]", "store \"a.h5\" of weight 0; wanted a token store and a weight above 0");
+  refused("[{store: \"\", weight: 1}]", "store \"\" of weight 1; wanted");
+}
+
 TEST(Config, TrainingRefusesWhatOnlyAccountingKnows) {
   const std::vector<std::string> data{"data.train=a.h5", "data.tokenizer=t.json"};
   const auto refused = [&](std::vector<std::string> changes) {
