@@ -91,12 +91,14 @@ Handle create_file(const std::string& path, int64_t user_block_bytes) {
   return {H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation, access), H5Fclose, place, "creating the file"};
 }
 
-// A chunk of about chunk_bytes: the last axes whole, as far as they fit.
+// A chunk of at most chunk_bytes: the last axes whole, as far as they fit, the next cut in equal parts. The last chunk
+// of a dataset is stored whole, so unequal ones would store up to a chunk of nothing.
 std::vector<hsize_t> chunk_shape(std::span<const int64_t> shape, int64_t element_bytes, int64_t chunk_bytes) {
   std::vector<hsize_t> chunk(shape.size(), 1);
   int64_t left = std::max<int64_t>(1, chunk_bytes / element_bytes);
   for (size_t axis = shape.size(); axis-- > 0;) {
-    chunk[axis] = static_cast<hsize_t>(std::min(shape[axis], left));
+    const int64_t num_parts = (shape[axis] + left - 1) / left;
+    chunk[axis] = static_cast<hsize_t>((shape[axis] + num_parts - 1) / num_parts);
     left = std::max<int64_t>(1, left / shape[axis]);
   }
   return chunk;
@@ -154,19 +156,24 @@ void write_text(hid_t object, const std::string& key, const std::string& value, 
 struct Hdf5Writer::State {
   struct Dataset {
     DatasetInfo info;
-    Handle handle;
+    Handle handle;  // none once the last rows are written: an open dataset keeps chunks in memory
   };
   std::string path;
   Handle file;
   std::map<std::string, Dataset> datasets;
 
-  hid_t object(const std::string& name) const {
+  hid_t object(const std::string& name) {
     if (name.empty()) return file;
     return dataset(name).handle;
   }
-  const Dataset& dataset(const std::string& name) const {
+  // Open.
+  Dataset& dataset(const std::string& name) {
     const auto found = datasets.find(name);
     ENGRAM_CHECK(found != datasets.end(), path, ": ", name, ": no such dataset was created");
+    Handle& handle = found->second.handle;
+    if (handle < 0) {
+      handle = {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose, Place{path, name}, "opening the dataset again"};
+    }
     return found->second;
   }
 };
@@ -206,13 +213,15 @@ void Hdf5Writer::create_dataset(const std::string& name, FileType type, std::spa
 void Hdf5Writer::write_rows(const std::string& name, int64_t first_row, const FileSource& rows) {
   const Session session;
   const Place place{state_->path, name, true};
-  const State::Dataset& dataset = state_->dataset(name);
+  State::Dataset& dataset = state_->dataset(name);
   hdf5::check_rows(dataset.info, rows.type, rows.shape, first_row, place);
   if (hdf5::num_elements(rows.shape) == 0) return;
   const Handle in_file = hdf5::select_rows(dataset.handle, first_row, rows.shape, place);
   const Handle in_memory = hdf5::make_space(rows.shape, place);
   check(H5Dwrite(dataset.handle, hdf5::library_type(rows.type), in_memory, in_file, H5P_DEFAULT, rows.data), place,
         "writing rows");
+  const bool is_last = first_row + rows.shape[0] == dataset.info.shape[0];
+  if (is_last && !dataset.handle.close()) hdf5::fail(place, "closing the dataset");
 }
 
 void Hdf5Writer::write_dataset(const std::string& name, const FileSource& values) {
