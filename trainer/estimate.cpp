@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <numeric>
 
 #include "kernels/attention.h"
 #include "model/accounting.h"
@@ -19,11 +21,54 @@ constexpr int64_t kContextBytes = int64_t{640} << 20;         // code of all ker
 constexpr int64_t kCommunicationBytes = int64_t{1280} << 20;  // NCCL's buffers and channels
 constexpr int64_t kWorkspaceBytes = int64_t{128} << 20;       // of the streams that compute and that prepare
 
+// Of the CPU, measured on Debian 12 (docs/results/estimate.md).
+constexpr int64_t kProcessBytes = int64_t{26} << 20;  // program and libraries
+constexpr int64_t kMpiBytes = int64_t{8} << 20;       // MPI, and for each rank its shared memory
+constexpr int64_t kMpiBytesPerRank = int64_t{1} << 20;
+constexpr int64_t kSavingBytes = int64_t{5} << 20;  // chunks that HDF5 holds
+constexpr double kTokenizerBytesPerByte = 6.5;      // in memory, of tokenizer.json
+// Of checkpoints: what HDF5 adds to each dataset and file, configuration and manifest included.
+constexpr int64_t kDatasetBytes = 260;
+constexpr int64_t kFileBytes = 2600;
+
 // Rows and gradients, as the reader's and as the owner's; of every request its key, its place among the distinct ones
 // and the sort's copies of both. Distinct rows are no more than there are.
 int64_t exchange_on_cuda(int64_t requests, int64_t num_rows, int64_t width) {
   const int64_t per_row = 2 * width * (size_of(DType::kBFloat16) + size_of(DType::kFloat32));
   return std::min(requests, num_rows) * per_row + requests * 4 * size_of(DType::kInt64);
+}
+
+int64_t file_bytes(const std::string& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  return missing ? 0 : static_cast<int64_t>(size);
+}
+
+// What the model registers, in no memory.
+ParameterStore registered(const RunConfig& config) {
+  ParameterStore store(model_dtype(config));
+  const LanguageModel model(store, config.model, {});
+  return store;
+}
+
+// Of one array of a checkpoint, which is copied before it is written.
+int64_t largest_slice(const RunConfig& config, int64_t world_size) {
+  const ParameterStore store = registered(config);
+  const std::vector<int64_t> numels = store.numels();
+  const int64_t part_size = OwnershipMap(numels, static_cast<int>(world_size), ZeroPolicy::kFlat).part_size();
+  return std::min(part_size, *std::max_element(numels.begin(), numels.end()));
+}
+
+// What a rank on the CPU holds besides the model. A sum over ranks takes all parts before it adds them; a save beside
+// the training copies all that the rank stores, another one an array at a time.
+void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
+  const int64_t wide = size_of(accumulator(model_dtype(config)));
+  m.data = file_bytes(config.data.train) + file_bytes(config.data.validation) +
+           static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
+  const int64_t saved = config.checkpoint.asynchronous ? checkpoint_bytes(config, world_size) / world_size
+                                                       : largest_slice(config, world_size) * wide;
+  m.workspace = (world_size > 1 ? m.gradients : 0) + saved + kSavingBytes;
+  m.context = kProcessBytes + (world_size > 1 ? kMpiBytes + world_size * kMpiBytesPerRank : 0);
 }
 
 std::string mebibytes(int64_t num_bytes) {
@@ -66,10 +111,9 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
     add_line(text, "row exchange, at most", mebibytes(m.exchange));
   }
   add_line(text, "activations", mebibytes(m.activations));
-  if (m.context > 0) {
-    add_line(text, "workspace", mebibytes(m.workspace));
-    add_line(text, "driver and libraries", mebibytes(m.context));
-  }
+  if (m.data > 0) add_line(text, "token stores, tokenizer", mebibytes(m.data));
+  add_line(text, "workspace", mebibytes(m.workspace));
+  add_line(text, "program, libraries, driver", mebibytes(m.context));
   add_line(text, "total", mebibytes(m.total()));
 }
 
@@ -100,6 +144,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
     m.exchange = on_cuda ? exchange_on_cuda(requests, layout.end_row(), width)
                          : requests * 4 * width * wide;  // rows and gradients, as the reader's and as the owner's
   }
+  if (!on_cuda) add_process(config, world_size, m);
   if (on_cuda) {
     const AttentionConfig& a = config.model.attention;
     m.workspace = kWorkspaceBytes + attention_workspace_bytes(dtype, {config.train.micro_batch, config.data.seq_len,
@@ -107,6 +152,24 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
     m.context = kContextBytes + (world_size > 1 ? kCommunicationBytes : 0);
   }
   return m;
+}
+
+int64_t checkpoint_bytes(const RunConfig& config, int64_t world_size) {
+  const int64_t wide = size_of(accumulator(model_dtype(config)));
+  const ParameterStore store = registered(config);
+  int64_t num_bytes = 3 * store.numel() * wide;  // values, two moments
+  int64_t num_datasets = 3 * (std::ssize(store.parameters()) + world_size - 1) + std::ssize(store.states());
+  for (const StateArray& state : store.states()) num_bytes += state.value.num_bytes();
+  if (config.model.engram.enabled()) {
+    constexpr int64_t kArraysOfTable = 6;  // weights, optimizer state, which rows
+    const int64_t width = config.model.engram.row_width();
+    const std::vector<int64_t> rows = table_rows(config.model);
+    const int64_t row_bytes =
+        width * wide + table_state_bytes_per_row(config.optimizer.table.kind, width, accumulator(model_dtype(config)));
+    num_bytes += std::accumulate(rows.begin(), rows.end(), int64_t{0}) * row_bytes;
+    num_datasets += std::ssize(rows) * world_size * kArraysOfTable;
+  }
+  return num_bytes + num_datasets * kDatasetBytes + (world_size + 1) * kFileBytes;
 }
 
 std::string estimate_text(const RunConfig& config, int64_t world_size) {
@@ -118,6 +181,8 @@ std::string estimate_text(const RunConfig& config, int64_t world_size) {
   if (config.model.connections.streams == 1 && config.model.attention.kind == AttentionKind::kGqa) {
     add_memory(text, estimate_memory(config, world_size), world_size);
   }
+  text += "checkpoint\n";
+  add_line(text, "of all ranks", mebibytes(checkpoint_bytes(config, world_size)));
   return text;
 }
 

@@ -15,18 +15,24 @@ struct MemoryEstimate {
   int64_t table_optimizer = 0;
   int64_t activations = 0;
   int64_t exchange = 0;   // fetched rows and their gradients, if no two requests of the local batch were equal
-  int64_t workspace = 0;  // on CUDA, scratch memory of the libraries
-  int64_t context = 0;    // on CUDA, what the driver and the libraries take for their code
+  int64_t data = 0;       // on the CPU, token stores and tokenizer, where their files are there
+  int64_t workspace = 0;  // on CUDA, scratch memory of the libraries; on the CPU, of sums over ranks and of saving
+  int64_t context = 0;    // program and libraries; on CUDA, what they and the driver take of the card
 
   int64_t total() const {
-    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange + workspace + context;
+    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange + data + workspace +
+           context;
   }
 };
 
 // Of a configuration that passed check_world() for that number of ranks, on the device that it names.
 MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size);
 
-// What `engram estimate` prints: parameters (total, active, sparse, by part), FLOPs per token, memory of a rank.
+// Bytes of a checkpoint's directory, all files of all ranks.
+int64_t checkpoint_bytes(const RunConfig& config, int64_t world_size);
+
+// What `engram estimate` prints: parameters (total, active, sparse, by part), FLOPs per token, memory of a rank,
+// bytes of a checkpoint.
 std::string estimate_text(const RunConfig& config, int64_t world_size);
 
 }  // namespace engram

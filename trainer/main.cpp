@@ -1,3 +1,5 @@
+#include <malloc.h>
+
 #include <iostream>
 #include <thread>
 
@@ -127,4 +129,8 @@ int main_of_rank(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace engram
 
-int main(int argc, char** argv) { return engram::main_of_rank({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  // Large blocks go back to the system when they are freed; by itself the library learns to keep up to 32 MiB of them.
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  return engram::main_of_rank({argv + 1, argv + argc});
+}

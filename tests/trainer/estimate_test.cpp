@@ -31,8 +31,15 @@ TEST(EstimateMemory, CategoriesByHand) {
     EXPECT_EQ(m.table_optimizer, slots * (2 * kWidth * 4 + 4));  // m, v, the row's count
     const int64_t rows = 4 / num_ranks * 12 * 4 * 2;             // sequences, tokens, columns, layers
     EXPECT_EQ(m.exchange, rows * kWidth * 4 * 4);
-    EXPECT_EQ(m.total(),
-              m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange + m.activations);
+    EXPECT_EQ(m.data, 0);  // its files are not there
+    const int64_t sums = num_ranks > 1 ? m.gradients : 0, saving = 5 << 20;
+    EXPECT_EQ(m.workspace, sums + checkpoint_bytes(tiny_run(), num_ranks) / num_ranks + saving);
+    RunConfig at_once = tiny_run();
+    at_once.checkpoint.asynchronous = false;
+    EXPECT_EQ(estimate_memory(at_once, num_ranks).workspace, sums + 4 * 2 * 16 * 8 * 4 + saving);  // the experts
+    EXPECT_GT(m.context, 20 << 20);
+    EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
+                             m.activations + m.workspace + m.context);
   }
 }
 
@@ -67,7 +74,7 @@ TEST(EstimateMemory, OfACardByHand) {
     EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
                              m.activations + m.workspace + m.context);
   }
-  EXPECT_NE(estimate_text(config, 1).find("driver and libraries"), std::string::npos);
+  EXPECT_NE(estimate_text(config, 1).find("program, libraries, driver"), std::string::npos);
 }
 
 // Requests beyond the number of rows cannot be distinct.
