@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/core/device.h"
 #include "kernels/matmul.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
@@ -21,6 +22,12 @@ EngramGateOptions gate_options(const EngramConfig& config) {
 
 size_t table_of(const std::vector<int64_t>& layers, int64_t layer) {
   return static_cast<size_t>(std::find(layers.begin(), layers.end(), layer) - layers.begin());
+}
+
+Tensor zeros(Context& ctx, const Tensor& like) {
+  const Tensor none = ctx.arena.take("engram.zeros", like.dtype, {like.size(0), like.size(1)});
+  zero(ctx.stream, none);
+  return none;
 }
 
 }  // namespace
@@ -63,10 +70,15 @@ Tensor Engram::forward(Context& ctx, const Tensor& streams, const MicroBatch& ba
                 .inv_rms_q = take_statistic("engram.inv_rms_q"),
                 .inv_rms_k = take_statistic("engram.inv_rms_k")};
   matmul(ctx.stream, gather(ctx, batch), kv_.value, saved.kv, {.transpose_b = true});
-  engram_gate_forward(ctx.stream, streams, saved.kv, query_gain_.value, key_gain_.value, {}, gate_options(config_),
+  engram_gate_forward(ctx.stream, streams, saved.kv, query_gain(ctx), key_gain_.value, {}, gate_options(config_),
                       saved.gated, saved.gate);
   if (ctx.count_statistics) sum(ctx.stream, saved.gate.alpha, ctx.gate_sum);
   return conv_ ? convolve(ctx, batch, saved) : saved.gated;
+}
+
+// Zero without a gate: then the score is 0 whatever the hidden state, and so is every gradient that passes through it.
+Tensor Engram::query_gain(Context& ctx) const {
+  return config_.gated ? query_gain_.value : zeros(ctx, query_gain_.value);
 }
 
 Tensor Engram::convolve(Context& ctx, const MicroBatch& batch, Saved& saved) const {
@@ -96,9 +108,9 @@ void Engram::backward(Context& ctx, const Tensor& d, const MicroBatch& batch, co
   const int64_t num_tokens = ctx.num_tokens();
   const Tensor dgated = conv_ ? convolve_backward(ctx, d, batch, saved) : d;
   const Tensor dkv = ctx.arena.take("engram.dkv", d.dtype, {num_tokens, (num_streams_ + 1) * hidden_});
-  engram_gate_backward(ctx.stream, saved.streams, saved.kv, query_gain_.value, key_gain_.value, {},
-                       gate_options(config_), saved.gate, dgated, d,
-                       {.dh = d, .dkv = dkv, .dgain_q = query_gain_.grad, .dgain_k = key_gain_.grad});
+  const Tensor dgain_q = config_.gated ? query_gain_.grad : zeros(ctx, query_gain_.grad);
+  engram_gate_backward(ctx.stream, saved.streams, saved.kv, query_gain(ctx), key_gain_.value, {}, gate_options(config_),
+                       saved.gate, dgated, d, {.dh = d, .dkv = dkv, .dgain_q = dgain_q, .dgain_k = key_gain_.grad});
 
   const Tensor e = gather(ctx, batch);  // read again rather than kept
   matmul(ctx.stream, dkv, e, kv_.grad, {.transpose_a = true, .accumulate = true});

@@ -34,6 +34,7 @@ class Engram {
     Parameter& gain;    // [M, hidden]
     Parameter& weight;  // [M hidden, kEngramConvTaps]
   };
+  Tensor query_gain(Context& ctx) const;
   Tensor gather(Context& ctx, const MicroBatch& batch) const;
   Tensor convolve(Context& ctx, const MicroBatch& batch, Saved& saved) const;
   Tensor convolve_backward(Context& ctx, const Tensor& dy, const MicroBatch& batch, const Saved& saved) const;

@@ -1,5 +1,7 @@
 #include "model/memory_addresses.h"
 
+#include <numeric>
+
 #include "kernels/core/device.h"
 
 namespace engram {
@@ -23,11 +25,23 @@ std::vector<int64_t> rows_per_table(const NgramLayout& layout) {
   return rows;
 }
 
+namespace {
+
+// The key of each raw token id in n-grams.
+std::vector<int32_t> keys_of(const EngramConfig& config, std::span<const int32_t> compressed_ids) {
+  std::vector<int32_t> keys(compressed_ids.begin(), compressed_ids.end());
+  if (!config.compression) std::iota(keys.begin(), keys.end(), 0);
+  return keys;
+}
+
+}  // namespace
+
 MemoryAddresses::MemoryAddresses(Stream& stream, const EngramConfig& config, std::span<const int32_t> compressed_ids,
                                  int64_t num_keys, const RowLayout& rows)
     : num_columns_(config.num_columns()), history_(config.max_order() - 1) {
-  const NgramLayout layout = make_ngram_layout(config, num_keys);
   const auto vocab_size = static_cast<int64_t>(compressed_ids.size());
+  const NgramLayout layout = make_ngram_layout(config, config.compression ? num_keys : vocab_size);
+  std::vector<int32_t> host_ids = keys_of(config, compressed_ids);
   ENGRAM_CHECK(config.pad_token < vocab_size, "model.engram.pad_token is ", config.pad_token, ", the vocabulary has ",
                vocab_size, " tokens");
 
@@ -41,19 +55,20 @@ MemoryAddresses::MemoryAddresses(Stream& stream, const EngramConfig& config, std
     copy(stream, Tensor(values.data(), DType::kInt64, {count}), target);
     return target;
   };
+  const bool is_constant = config.addressing == Addressing::kConstant;
+  const std::vector<int64_t> ones(static_cast<size_t>(num_columns_), 1);  // any hash modulo 1 is the first row
   int64_t table = 0;
   for (const NgramLayer& layer : layout.layers) {
     std::vector<int64_t> global_offsets;
     for (const int64_t offset : layer.offsets) global_offsets.push_back(rows.global_row(table, offset));
     constants_.push_back({.heads = config.heads,
-                          .pad_id = compressed_ids[static_cast<size_t>(config.pad_token)],
+                          .pad_id = host_ids[static_cast<size_t>(config.pad_token)],
                           .multipliers = upload(layer.multipliers),
-                          .primes = upload(layer.primes),
+                          .primes = upload(is_constant ? ones : layer.primes),
                           .offsets = upload(global_offsets)});
     ++table;
   }
   compressed_ids_ = Tensor(next, DType::kInt32, {vocab_size});
-  std::vector<int32_t> host_ids(compressed_ids.begin(), compressed_ids.end());
   copy(stream, Tensor(host_ids.data(), DType::kInt32, {vocab_size}), compressed_ids_);
   synchronize(stream);
 }

@@ -20,6 +20,11 @@ constexpr auto enum_names(AttentionKind) { return std::array<std::string_view, 2
 enum class NgramBoundary { kDocument, kSequence };
 constexpr auto enum_names(NgramBoundary) { return std::array<std::string_view, 2>{"document", "sequence"}; }
 
+// Which rows a token reads: those of its n-grams, or, to tell their content from what else the memory brings, those of
+// the sequence half a batch away (as often used, but by chance), or always the first of each head.
+enum class Addressing { kHash, kShuffled, kConstant };
+constexpr auto enum_names(Addressing) { return std::array<std::string_view, 3>{"hash", "shuffled", "constant"}; }
+
 // The gate's forms are those of the op (kernels/engram_gate.h).
 constexpr auto enum_names(GateForm) { return std::array<std::string_view, 2>{"signed_sqrt", "plain"}; }
 constexpr auto enum_names(GateSign) { return std::array<std::string_view, 2>{"sign", "copysign"}; }
@@ -65,6 +70,9 @@ struct EngramConfig {
   std::vector<int64_t> rows_per_head;  // base sizes (the next primes are taken): one, or one per order
   int64_t base_seed = 0;
   NgramBoundary boundary = NgramBoundary::kDocument;
+  Addressing addressing = Addressing::kHash;
+  bool compression = true;  // n-grams of compressed ids; false = of the tokenizer's own
+  bool gated = true;        // false = every token takes half of its value, whatever its hidden state
   GateForm gate = GateForm::kSignedSqrt;
   GateSign gate_sign = GateSign::kSign;
   bool conv = false;
@@ -151,6 +159,9 @@ void visit_fields(EngramConfig& c, Visitor&& field) {
   field("rows_per_head", c.rows_per_head, Range{2, 1e12}, "base rows of a head: one, or one per order");
   field("base_seed", c.base_seed, Range{0, kAnyCount}, "seed of the hash multipliers");
   field("boundary", c.boundary, "where n-grams stop looking back");
+  field("addressing", c.addressing, "rows of the n-grams; of another sequence; the first of each head");
+  field("compression", c.compression, "n-grams of compressed token ids, not of the raw ones");
+  field("gated", c.gated, "the hidden state gates the value; false = half of the value always");
   field("gate", c.gate, "sigmoid of the signed square root of the score, or of the score");
   field("gate_sign", c.gate_sign, "sign of a zero score: 0, or its sign bit");
   field("conv", c.conv, "short convolution after the gate");

@@ -38,10 +38,18 @@ RunConfig config_for_use(const std::string& checkpoint, const std::string& token
   }
   config.parallel.expert = std::gcd(config.parallel.expert, world_size);
   config.parallel.table = 0;
-  config.train.micro_batch = 1;
-  config.train.global_batch = world_size;
+  config.train.micro_batch = config.model.engram.addressing == Addressing::kShuffled ? 2 : 1;
+  config.train.global_batch = config.train.micro_batch * world_size;
   config.train.recompute = false;
   return config;
+}
+
+// Texts of a model with shuffled addressing would read the rows of one another.
+void check_texts_stand_alone(const RunConfig& config, const std::string& checkpoint) {
+  ENGRAM_CHECK(
+      config.model.engram.addressing != Addressing::kShuffled, checkpoint,
+      ": model.engram.addressing is shuffled, so that every text reads the rows of another; such a model gives "
+      "a loss on a token store alone");
 }
 
 // The tasks of a file, or those of them that are asked for.
@@ -65,6 +73,7 @@ std::vector<EvalTask> chosen_tasks(const EvalCommand& command) {
 
 void run_tasks(Communicator& world, const EvalCommand& command, RunConfig config, const std::string& checkpoint) {
   constexpr int64_t kTokensAtOnce = 4096;
+  check_texts_stand_alone(config, checkpoint);
   const RunTokenizer tokenizer = load_tokenizer(config);
   const std::vector<EvalTask> tasks = chosen_tasks(command);
   std::vector<EvalItems> items;  // of all tasks before the first is scored, so that a bad file is told at once
@@ -140,6 +149,7 @@ void run_eval(Communicator& world, const EvalCommand& command) {
 void run_generate(Communicator& world, const GenerateCommand& command) {
   const std::string checkpoint = resolve_checkpoint(command.checkpoint);
   const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
+  check_texts_stand_alone(config, checkpoint);
   const RunTokenizer tokenizer = load_tokenizer(config);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);

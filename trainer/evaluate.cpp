@@ -41,7 +41,7 @@ double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples, cons
   for (int64_t begin = 0; begin < num_samples; begin += round) {
     Arena::Scope scope(r.arena);
     const int64_t first = begin + r.world.rank() * micro_batch;
-    const StepBatch batch = memory.upload(r.stream, loader.load(first, micro_batch), r.config.model.engram.boundary,
+    const StepBatch batch = memory.upload(r.stream, loader.load(first, micro_batch), r.config.model.engram,
                                           std::clamp<int64_t>(num_samples - first, 0, micro_batch));
     std::array<double, 2> sums{micro_batch_loss(r, batch), weight_of(requests.poll())};
     all_reduce_sum<double>(r.world, sums);

@@ -31,7 +31,7 @@ Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t his
 }  // namespace
 
 Tensor forward_sequence(Replica& r, const Batch& batch, BatchMemory& memory, LanguageModel::Saved& saved) {
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram.boundary);
+  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram);
   MicroBatch micro_batch = uploaded.micro_batch(0, 1);
   if (r.memory) {
     r.memory->begin_fetch(r.stream, uploaded, 1);

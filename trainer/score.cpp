@@ -111,7 +111,7 @@ TokenScores score_hidden(Replica& r, Context& ctx, const Tensor& hidden, const T
 
 TokenScores score_batch(Replica& r, BatchMemory& memory, PaddedBatch& padded) {
   Arena::Scope scope(r.arena);
-  const StepBatch batch = memory.upload(r.stream, padded.batch, r.config.model.engram.boundary);
+  const StepBatch batch = memory.upload(r.stream, padded.batch, r.config.model.engram);
   MicroBatch micro_batch = batch.micro_batch(0, batch.num_sequences);
   if (r.memory) {
     r.memory->begin_fetch(r.stream, batch, batch.num_sequences);

@@ -83,7 +83,7 @@ PreparedStep prepare(Replica& r, const Batch& local_batch) {
   prepared.input = &input;
   input.uploaded.synchronize();       // host memory is read no longer,
   input.used.hold(r.prepare_stream);  // nor device memory: both two steps ago
-  prepared.batch = input.memory.upload(r.prepare_stream, local_batch, r.config.model.engram.boundary);
+  prepared.batch = input.memory.upload(r.prepare_stream, local_batch, r.config.model.engram);
   if (r.memory) {
     Stopwatch watch(prepared.seconds_plan);
     r.memory->prepare(r.prepare_stream, prepared.batch, r.config.train.micro_batch);

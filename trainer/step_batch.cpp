@@ -30,27 +30,30 @@ StepBatch lay_out(const Batch& batch, char* base, int64_t& num_bytes) {
   return result;
 }
 
-// target [num_rows, width] = columns [first, first + width) of every row.
+// Row r of target [num_rows, width] = columns [first, first + width) of row (r + shift) mod num_rows.
 template <class T>
-void copy_columns(const std::vector<T>& rows, int64_t row_length, int64_t first, const Tensor& target) {
+void copy_columns(const std::vector<T>& rows, int64_t row_length, int64_t first, const Tensor& target,
+                  int64_t shift = 0) {
   const auto num_bytes = static_cast<size_t>(target.size(1)) * sizeof(T);
   for (int64_t row = 0; row < target.size(0); ++row) {
-    std::memcpy(target.rows(row, 1).data, rows.data() + row * row_length + first, num_bytes);
+    const int64_t source = (row + shift) % target.size(0);
+    std::memcpy(target.rows(row, 1).data, rows.data() + source * row_length + first, num_bytes);
   }
 }
 
-void fill(const Batch& batch, NgramBoundary boundary, const StepBatch& host) {
+void fill(const Batch& batch, const EngramConfig& engram, const StepBatch& host) {
   const int64_t length = batch.row_length(), history = batch.history;
   std::vector<uint8_t> starts = batch.starts;
-  if (boundary == NgramBoundary::kSequence) {
+  if (engram.boundary == NgramBoundary::kSequence) {
     std::fill(starts.begin(), starts.end(), uint8_t{0});
     for (int64_t row = 0; row < batch.num_samples; ++row) starts[static_cast<size_t>(row * length + history)] = 1;
   }
   copy_columns(batch.tokens, length, history, host.tokens);
   copy_columns(batch.tokens, length, history + 1, host.targets);
   copy_columns(starts, length, history, host.starts);
-  copy_columns(batch.tokens, length, 0, host.hash_tokens);
-  copy_columns(starts, length, 0, host.hash_starts);
+  const int64_t shift = engram.addressing == Addressing::kShuffled ? batch.num_samples / 2 : 0;
+  copy_columns(batch.tokens, length, 0, host.hash_tokens, shift);
+  copy_columns(starts, length, 0, host.hash_starts, shift);
 }
 
 }  // namespace
@@ -60,7 +63,7 @@ MicroBatch StepBatch::micro_batch(int64_t first, int64_t count) const {
   return {.tokens = flat(tokens), .targets = flat(targets), .starts = starts.rows(first, count), .memory = {}};
 }
 
-StepBatch BatchMemory::upload(Stream& stream, const Batch& batch, NgramBoundary boundary, int64_t ignore_from) {
+StepBatch BatchMemory::upload(Stream& stream, const Batch& batch, const EngramConfig& engram, int64_t ignore_from) {
   int64_t num_bytes = 0;
   lay_out(batch, nullptr, num_bytes);
   if (num_bytes > device_.num_bytes()) {
@@ -70,7 +73,7 @@ StepBatch BatchMemory::upload(Stream& stream, const Batch& batch, NgramBoundary 
   char* base = static_cast<char*>(host_.data());
   const StepBatch host = lay_out(batch, base, num_bytes);
   std::memset(base, 0, static_cast<size_t>(num_bytes));  // the gaps too: they are copied
-  fill(batch, boundary, host);
+  fill(batch, engram, host);
   const int64_t first = std::min(ignore_from, batch.num_samples);
   std::ranges::fill(host_span<int32_t>(host.targets.rows(first, batch.num_samples - first)), -1);
   copy(stream, host_.tensor(DType::kUInt8, {num_bytes}), device_.tensor(DType::kUInt8, {num_bytes}));

@@ -57,6 +57,47 @@ TEST(MemoryAddresses, AreRowsOfTheKeysInTheTableOfEachLayer) {
   }
 }
 
+// Rows of one layer with another setting.
+std::vector<int64_t> rows_of(const EngramConfig& config, const std::vector<int32_t>& keys, int64_t num_keys) {
+  Stream stream = CpuQueue{};
+  const RowLayout layout(rows_per_table(make_ngram_layout(config, num_keys)), 3);
+  const MemoryAddresses addresses(stream, config, keys, num_keys, layout);
+  Arena arena(Device::kCpu, int64_t{1} << 20, /*poison=*/true);
+  const Tensor got = arena.take("rows", DType::kInt64, {kSeqLen * 4});
+  addresses.rows(stream, test::tensor_of<int32_t>(arena, kTokens, {1, kHistory + kSeqLen}),
+                 test::tensor_of<uint8_t>(arena, kStarts, {1, kHistory + kSeqLen}),
+                 arena.take("compressed", DType::kInt32, {1, kHistory + kSeqLen}), got);
+  return {host_span<int64_t>(got).begin(), host_span<int64_t>(got).end()};
+}
+
+EngramConfig one_layer() {
+  EngramConfig config;
+  config.layers = {1};
+  config.heads = 2;
+  config.memory_dim = 8;
+  config.rows_per_head = {kRowsPerHead};
+  config.pad_token = kPadToken;
+  return config;
+}
+
+TEST(MemoryAddresses, ConstantOnesAreTheFirstRowOfEachHead) {
+  EngramConfig config = one_layer();
+  config.addressing = Addressing::kConstant;
+  const NgramLayout layout = make_ngram_layout(config, 5);
+  const RowLayout rows(rows_per_table(layout), 3);
+  const std::vector<int64_t> got = rows_of(config, kKeys, 5);
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], rows.global_row(0, layout.layers[0].offsets[i % 4]));
+}
+
+TEST(MemoryAddresses, WithoutCompressionEveryTokenIsItsOwnKey) {
+  EngramConfig config = one_layer();
+  config.compression = false;
+  std::vector<int32_t> identity(kKeys.size());
+  for (size_t i = 0; i < identity.size(); ++i) identity[i] = static_cast<int32_t>(i);
+  EXPECT_EQ(rows_of(config, kKeys, 5), rows_of(one_layer(), identity, 10));
+  EXPECT_NE(rows_of(config, kKeys, 5), rows_of(one_layer(), kKeys, 5));
+}
+
 TEST(MemoryAddresses, RefuseAPadThatIsNoToken) {
   EngramConfig config;
   config.layers = {0};

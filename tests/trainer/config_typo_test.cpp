@@ -159,6 +159,7 @@ TEST(ConfigKeys, EachCanBeSetAndSurvivesPrinting) {
     if (field.path == "model.attention.kind") sets.push_back("model.attention.num_kv_heads=4");
     if (field.path == "model.connections.streams") sets.push_back("model.connections.kind=mhc");
     if (field.path == "model.moe.shared_hidden") sets.push_back("model.moe.num_shared_experts=1");
+    if (field.path == "model.engram.addressing") value = "constant", sets[0] = field.path + "=" + value;
     if (field.path == "train.eval_every") sets.push_back("data.validation=v.h5");
     RunConfig config;
     ASSERT_NO_THROW(config = small_config(sets)) << field.path << "=" << value;

@@ -46,7 +46,7 @@ Batch batch_of(const std::vector<int32_t>& tokens, int32_t end_of_text, int64_t 
 std::vector<float> logits_of(Replica& r, const Batch& batch) {
   Arena::Scope scope(r.arena);
   BatchMemory memory;
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram.boundary);
+  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram);
   MicroBatch micro_batch = uploaded.micro_batch(0, 1);
   if (r.memory) {
     r.memory->begin_fetch(r.stream, uploaded, 1);

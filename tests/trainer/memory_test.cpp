@@ -7,7 +7,7 @@ namespace engram {
 namespace {
 
 StepBatch batch_of(Replica& r, BatchMemory& memory, int64_t first) {
-  return memory.upload(r.stream, test::made_up_batch(r.config, first, 2, r.history()), r.config.model.engram.boundary);
+  return memory.upload(r.stream, test::made_up_batch(r.config, first, 2, r.history()), r.config.model.engram);
 }
 
 // The rows that the micro-batches of the fetch at hand read, one after the other.
@@ -53,6 +53,26 @@ TEST(MemoryTest, APreparedBatchWaitsForItsTurn) {
       EXPECT_EQ(values_read(r), want_second);
     });
   }
+}
+
+// Shuffled, a sequence reads what the next one of the batch would have read.
+TEST(MemoryTest, ShuffledSequencesReadTheRowsOfOneAnother) {
+  SelfCommunicator world;
+  RunConfig config = test::tiny_run();
+  const auto read = [&](Addressing addressing) {
+    config.model.engram.addressing = addressing;
+    test::TinyReplica tiny(config, world, DType::kFloat32);
+    BatchMemory memory;
+    const StepBatch batch = batch_of(tiny.replica, memory, 0);
+    EXPECT_NE(host_span<int32_t>(batch.tokens)[0], host_span<int32_t>(batch.tokens)[config.data.seq_len]);
+    return values_of(tiny.replica, batch);  // one sequence per micro-batch
+  };
+  const std::vector<float> own = read(Addressing::kHash), shuffled = read(Addressing::kShuffled);
+  ASSERT_EQ(own.size(), shuffled.size());
+  const auto half = static_cast<std::ptrdiff_t>(own.size() / 2);
+  EXPECT_TRUE(std::equal(own.begin(), own.begin() + half, shuffled.begin() + half));
+  EXPECT_TRUE(std::equal(own.begin() + half, own.end(), shuffled.begin()));
+  EXPECT_NE(own, shuffled);
 }
 
 TEST(MemoryTest, RowsThatNobodyPreparedAreNotFetched) {

@@ -37,7 +37,7 @@ SequenceScore reference_score(Replica& r, const ScoredTokens& sequence) {
   }
   Arena::Scope scope(r.arena);
   BatchMemory memory;
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram.boundary);
+  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram);
   MicroBatch micro_batch = uploaded.micro_batch(0, 1);
   if (r.memory) {
     r.memory->begin_fetch(r.stream, uploaded, 1);
