@@ -24,7 +24,7 @@ struct ExpertRoute {
 // Carries rows to the ranks that hold their experts and back, dropping none. Collective: all ranks of the group make
 // the same calls in the same order.
 //
-//   ExpertRoute route = exchange.route(stream, plan.offsets);            // counts, the one wait of the host
+//   ExpertRoute route = exchange.route(stream, plan.offsets, num_rows);            // counts, the one wait of the host
 //   exchange.dispatch(stream, rows, route, arrived).wait();              // to the experts
 //   exchange.combine(stream, arrived, route, rows).wait();               // and back
 class ExpertExchange {
@@ -47,8 +47,6 @@ class ExpertExchange {
   // come to stay. Each lives until it is taken anew.
   Tensor take_rows(Stream& stream, DType dtype, int64_t num_rows, int64_t width);
   Tensor take_arrived(Stream& stream, DType dtype, int64_t num_rows, int64_t width);
-
-  const ExpertShard& shard() const { return shard_; }
 
  private:
   std::vector<int64_t> counts_by_rank(Stream& stream, const Tensor& offsets);

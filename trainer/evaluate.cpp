@@ -5,23 +5,18 @@
 
 #include "kernels/core/device.h"
 #include "kernels/sum.h"
+#include "trainer/forward.h"
 
 namespace engram {
 namespace {
 
 // Sum of the losses of one micro-batch.
 double micro_batch_loss(Replica& r, const StepBatch& batch) {
-  const int64_t num_sequences = batch.num_sequences;
-  MicroBatch micro_batch = batch.micro_batch(0, num_sequences);
-  if (r.memory) {
-    r.memory->begin_fetch(r.stream, batch, num_sequences);
-    micro_batch.memory = r.memory->micro_batch(0);
-  }
-  Context ctx = r.context(num_sequences, batch.seq_len);
   LanguageModel::Saved saved;
-  const Tensor hidden = r.model.forward(ctx, micro_batch, saved);
+  const Tensor hidden = forward_batch(r, batch, saved);
+  Context ctx = r.context(batch.num_sequences, batch.seq_len);
   const Tensor losses = r.arena.take("losses", accumulator(hidden.dtype), {ctx.num_tokens()});
-  r.model.loss(ctx, hidden, micro_batch.targets, {.with_gradient = false}, losses);
+  r.model.loss(ctx, hidden, batch.micro_batch(0, batch.num_sequences).targets, {.with_gradient = false}, losses);
   const Tensor total = r.arena.take("loss_sum", DType::kFloat64, {1});
   zero(r.stream, total);
   sum(r.stream, losses, total);

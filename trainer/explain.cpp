@@ -3,7 +3,7 @@
 #include "kernels/core/device.h"
 #include "kernels/ngram_hash.h"
 #include "model/memory_addresses.h"
-#include "trainer/generate.h"
+#include "trainer/forward.h"
 
 namespace engram {
 namespace {
@@ -69,7 +69,7 @@ std::vector<std::vector<double>> engram_gates(Replica& r, const Explanation& exp
   Arena::Scope scope(r.arena);
   BatchMemory memory;
   LanguageModel::Saved saved;
-  forward_sequence(r, batch, memory, saved);
+  forward_batch(r, memory.upload(r.stream, batch, r.config.model.engram), saved);
   std::vector<std::vector<double>> gates;
   for (const int64_t layer : r.config.model.engram.layers) {
     const Tensor& alpha = saved.blocks[static_cast<size_t>(layer)].engram.gate.alpha;

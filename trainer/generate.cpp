@@ -7,6 +7,7 @@
 #include "kernels/convert.h"
 #include "kernels/core/device.h"
 #include "kernels/core/rng.h"
+#include "trainer/forward.h"
 
 namespace engram {
 namespace {
@@ -30,23 +31,13 @@ Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t his
 
 }  // namespace
 
-Tensor forward_sequence(Replica& r, const Batch& batch, BatchMemory& memory, LanguageModel::Saved& saved) {
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram);
-  MicroBatch micro_batch = uploaded.micro_batch(0, 1);
-  if (r.memory) {
-    r.memory->begin_fetch(r.stream, uploaded, 1);
-    micro_batch.memory = r.memory->micro_batch(0);
-  }
-  Context ctx = r.context(1, batch.seq_len);
-  return r.model.forward(ctx, micro_batch, saved);
-}
-
 std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
   Arena::Scope scope(r.arena);
   BatchMemory memory;
   LanguageModel::Saved saved;
-  const Batch batch = window_of(tokens, r.config.data.seq_len, r.history());
-  const Tensor hidden = forward_sequence(r, batch, memory, saved);
+  const Batch window = window_of(tokens, r.config.data.seq_len, r.history());
+  const StepBatch batch = memory.upload(r.stream, window, r.config.model.engram);
+  const Tensor hidden = forward_batch(r, batch, saved);
   Context ctx = r.context(1, batch.seq_len);
   Tensor logits = r.model.logits(ctx, hidden.rows(batch.seq_len - 1, 1));
   if (logits.dtype == DType::kBFloat16) {

@@ -21,10 +21,6 @@ struct SamplingOptions {
 void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptions& options, int32_t end_of_text,
               const std::function<void(int32_t)>& emit);
 
-// Hidden states [batch.seq_len, hidden] of a batch of one sequence, at most data.seq_len long. They and what `saved`
-// names lie in the replica's arena; `memory` must live as long. Collective.
-Tensor forward_sequence(Replica& replica, const Batch& batch, BatchMemory& memory, LanguageModel::Saved& saved);
-
 // Logits of what follows `tokens` (at least one): one forward pass over the last data.seq_len of them, whose n-grams
 // may look back beyond it. Parameters are float32 or bfloat16. Collective.
 std::vector<float> next_logits(Replica& replica, const std::vector<int32_t>& tokens);

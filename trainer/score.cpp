@@ -8,6 +8,7 @@
 #include "kernels/row_gather.h"
 #include "kernels/softmax_xent.h"
 #include "kernels/target_rank.h"
+#include "trainer/forward.h"
 #include "trainer/requests.h"
 
 namespace engram {
@@ -112,17 +113,12 @@ TokenScores score_hidden(Replica& r, Context& ctx, const Tensor& hidden, const T
 TokenScores score_batch(Replica& r, BatchMemory& memory, PaddedBatch& padded) {
   Arena::Scope scope(r.arena);
   const StepBatch batch = memory.upload(r.stream, padded.batch, r.config.model.engram);
-  MicroBatch micro_batch = batch.micro_batch(0, batch.num_sequences);
-  if (r.memory) {
-    r.memory->begin_fetch(r.stream, batch, batch.num_sequences);
-    micro_batch.memory = r.memory->micro_batch(0);
-  }
-  Context ctx = r.context(batch.num_sequences, batch.seq_len);
   LanguageModel::Saved saved;
-  const Tensor all = r.model.forward(ctx, micro_batch, saved);
+  const Tensor all = forward_batch(r, batch, saved);
   const Tensor rows = on_device(r, padded.rows), targets = on_device(r, padded.targets);
   const Tensor hidden = r.arena.take("score.hidden", all.dtype, {rows.numel(), all.size(1)});
   row_gather(r.stream, all, rows, hidden);
+  Context ctx = r.context(batch.num_sequences, batch.seq_len);
   return accumulator(all.dtype) == DType::kFloat64 ? score_hidden<double>(r, ctx, hidden, targets)
                                                    : score_hidden<float>(r, ctx, hidden, targets);
 }

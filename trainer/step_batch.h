@@ -25,7 +25,7 @@ class BatchMemory {
  public:
   // The batch on the device, once the stream has come so far; it lives until the next call, which must come after that.
   // With boundary `document` segments are the documents, with `sequence` the windows. With addressing `shuffled` the
-  // hash arrays are those of the next sequence of the batch. ignore_from: targets of sequences from there on count for
+  // hash arrays are those of the sequence half a batch away. ignore_from: targets of sequences from there on count for
   // nothing.
   StepBatch upload(Stream& stream, const Batch& batch, const EngramConfig& engram, int64_t ignore_from = INT64_MAX);
 

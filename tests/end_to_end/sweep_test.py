@@ -145,24 +145,24 @@ class Killed(unittest.TestCase):
         """A trial runs as a program of its own: it outlives its manager."""
         return any((small.trial(record["trial"]) / "run.lock").exists() for record in self.running(small))
 
-    def test_a_new_manager_waits_for_trials_of_a_dead_one(self):
-        small = sweep.Sweep(corpus, "adopted")
+    def trial_without_manager(self, small):
+        """The record of a trial that runs on after its manager was killed."""
         manager = program.start(small.command("run", "--jobs", "1"), 0)
         self.wait_for(lambda: self.has_begun(small))
         manager.kill()
         manager.communicate()
-        orphan = self.running(small)[0]
+        return self.running(small)[0]
+
+    def test_a_new_manager_waits_for_trials_of_a_dead_one(self):
+        small = sweep.Sweep(corpus, "adopted")
+        orphan = self.trial_without_manager(small)
         program.run_well(small.command("run"))
         self.assertEqual(small.count("done"), sweep.NUM_TRIALS)
         self.assertEqual(small.states()[orphan["trial"]]["starts"], 1, "it must not be started twice")
 
     def test_an_innocent_process_with_the_same_number_is_left_alone(self):
         small = sweep.Sweep(corpus, "innocent")
-        manager = program.start(small.command("run", "--jobs", "1"), 0)
-        self.wait_for(lambda: self.has_begun(small))
-        manager.kill()
-        manager.communicate()
-        victim = self.running(small)[0]
+        victim = self.trial_without_manager(small)
         os.kill(victim["pid"], signal.SIGKILL)
         journal = small.directory / "journal.jsonl"
         text = journal.read_text(encoding="utf-8")
@@ -173,11 +173,7 @@ class Killed(unittest.TestCase):
     def test_trials_that_somebody_holds_are_waited_for(self):
         """A dead manager's child may hold a trial's lock for a moment; one queued and one running trial are held."""
         small = sweep.Sweep(corpus, "held")
-        manager = program.start(small.command("run", "--jobs", "1"), 0)
-        self.wait_for(lambda: self.has_begun(small))
-        manager.kill()
-        manager.communicate()
-        running = self.running(small)[0]
+        running = self.trial_without_manager(small)
         os.kill(running["pid"], signal.SIGKILL)
         others = [number for number in range(sweep.NUM_TRIALS) if number != running["trial"]]
         with contextlib.ExitStack() as held:

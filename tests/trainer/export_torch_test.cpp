@@ -6,6 +6,7 @@
 #include "data/safetensors.h"
 #include "kernels/core/device.h"
 #include "tests/trainer/export_testing.h"
+#include "trainer/forward.h"
 
 // Exports as transformers runs them. Needs a Python with torch, transformers and safetensors: ENGRAM_TORCH_PYTHON, or
 // python3.
@@ -46,15 +47,10 @@ Batch batch_of(const std::vector<int32_t>& tokens, int32_t end_of_text, int64_t 
 std::vector<float> logits_of(Replica& r, const Batch& batch) {
   Arena::Scope scope(r.arena);
   BatchMemory memory;
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram);
-  MicroBatch micro_batch = uploaded.micro_batch(0, 1);
-  if (r.memory) {
-    r.memory->begin_fetch(r.stream, uploaded, 1);
-    micro_batch.memory = r.memory->micro_batch(0);
-  }
-  Context ctx = r.context(1, batch.seq_len);
   LanguageModel::Saved saved;
-  const Tensor logits = r.model.logits(ctx, r.model.forward(ctx, micro_batch, saved));
+  const Tensor hidden = forward_batch(r, memory.upload(r.stream, batch, r.config.model.engram), saved);
+  Context ctx = r.context(1, batch.seq_len);
+  const Tensor logits = r.model.logits(ctx, hidden);
   const auto values = host_span<const float>(logits);
   return {values.begin(), values.end()};
 }

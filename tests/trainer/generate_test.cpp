@@ -5,6 +5,7 @@
 #include "data/token_store.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/trainer/tiny_run.h"
+#include "trainer/forward.h"
 
 namespace engram {
 namespace {
@@ -79,7 +80,7 @@ std::vector<std::vector<float>> forward_logits(Replica& r, const Batch& batch) {
   Arena::Scope scope(r.arena);
   BatchMemory memory;
   LanguageModel::Saved saved;
-  const Tensor hidden = forward_sequence(r, batch, memory, saved);
+  const Tensor hidden = forward_batch(r, memory.upload(r.stream, batch, r.config.model.engram), saved);
   Context ctx = r.context(1, batch.seq_len);
   const Tensor logits = r.model.logits(ctx, hidden);
   const auto all = host_span<float>(logits);

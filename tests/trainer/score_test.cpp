@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/trainer/tiny_run.h"
+#include "trainer/forward.h"
 
 namespace engram {
 namespace {
@@ -37,15 +38,10 @@ SequenceScore reference_score(Replica& r, const ScoredTokens& sequence) {
   }
   Arena::Scope scope(r.arena);
   BatchMemory memory;
-  const StepBatch uploaded = memory.upload(r.stream, batch, r.config.model.engram);
-  MicroBatch micro_batch = uploaded.micro_batch(0, 1);
-  if (r.memory) {
-    r.memory->begin_fetch(r.stream, uploaded, 1);
-    micro_batch.memory = r.memory->micro_batch(0);
-  }
-  Context ctx{.stream = r.stream, .arena = r.arena, .num_sequences = 1, .seq_len = seq_len};
   LanguageModel::Saved saved;
-  const Tensor logits = r.model.logits(ctx, r.model.forward(ctx, micro_batch, saved));
+  const Tensor hidden = forward_batch(r, memory.upload(r.stream, batch, r.config.model.engram), saved);
+  Context ctx = r.context(1, batch.seq_len);
+  const Tensor logits = r.model.logits(ctx, hidden);
   SequenceScore score;
   for (int64_t i = num_tokens - sequence.num_scored; i < num_tokens; ++i) {
     const auto row = host_span<double>(logits.rows(seq_len - num_tokens + i, 1));
