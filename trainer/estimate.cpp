@@ -63,8 +63,9 @@ int64_t largest_slice(const RunConfig& config, int64_t world_size) {
 // the training copies all that the rank stores, another one an array at a time.
 void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
   const int64_t wide = size_of(accumulator(model_dtype(config)));
-  m.data = file_bytes(config.data.train) + file_bytes(config.data.validation) +
-           static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
+  for (const TrainingStore& part : config.data.train) m.data += file_bytes(part.store);
+  m.data += file_bytes(config.data.validation) +
+            static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
   const int64_t saved = config.checkpoint.asynchronous ? checkpoint_bytes(config, world_size) / world_size
                                                        : largest_slice(config, world_size) * wide;
   m.workspace = (world_size > 1 ? m.gradients : 0) + saved + kSavingBytes;
