@@ -13,29 +13,21 @@ namespace engram {
 namespace {
 
 // The last tokens as a batch of one sequence: as many as the model sees, with their look-back.
-Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t history) {
-  const auto num_tokens = static_cast<int64_t>(tokens.size());
+Batch window_of(const std::vector<int32_t>& tokens, int64_t seq_len, int64_t history, int32_t end_of_text) {
   Batch batch;
-  batch.num_samples = 1;
   batch.history = history;
-  batch.seq_len = std::min(seq_len, num_tokens);
-  const int64_t first = num_tokens - batch.seq_len - history;
-  for (int64_t i = 0; i < batch.row_length(); ++i) {
-    const int64_t at = first + i;
-    const bool given = at >= 0 && at < num_tokens;  // the column past the end is the target nobody knows
-    batch.tokens.push_back(given ? tokens[static_cast<size_t>(at)] : 0);
-    batch.starts.push_back(at == 0 ? 1 : 0);
-  }
+  batch.seq_len = std::min(seq_len, std::ssize(tokens));
+  append_sequence(tokens, std::ssize(tokens) - batch.seq_len - history, end_of_text, batch);
   return batch;
 }
 
 }  // namespace
 
-std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens) {
+std::vector<float> next_logits(Replica& r, const std::vector<int32_t>& tokens, int32_t end_of_text) {
   Arena::Scope scope(r.arena);
   BatchMemory memory;
   LanguageModel::Saved saved;
-  const Batch window = window_of(tokens, r.config.data.seq_len, r.history());
+  const Batch window = window_of(tokens, r.config.data.seq_len, r.history(), end_of_text);
   const StepBatch batch = memory.upload(r.stream, window, r.config.model.engram);
   const Tensor hidden = forward_batch(r, batch, saved);
   Context ctx = r.context(1, batch.seq_len);
@@ -85,7 +77,7 @@ void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptio
   for (int64_t i = 0; i < options.num_tokens; ++i) {
     const Random128 random =
         philox(options.seed, static_cast<uint64_t>(i), uint64_t{static_cast<uint32_t>(RandomDomain::kSampling)} << 32);
-    std::vector<float> logits = next_logits(replica, prompt);
+    std::vector<float> logits = next_logits(replica, prompt, end_of_text);
     if (options.num_ids > 0) logits.resize(static_cast<size_t>(options.num_ids));
     const int32_t token = sample_token(logits, options, double{uniform(random.word[0])});
     if (token == end_of_text) return;

@@ -47,20 +47,12 @@ struct PaddedBatch {
 };
 
 void append(const ScoredTokens& sequence, int64_t inputs, int32_t end_of_text, PaddedBatch& padded) {
-  Batch& batch = padded.batch;
-  const auto num_tokens = static_cast<int64_t>(sequence.tokens.size());
-  const int64_t first = num_tokens - 1 - inputs - batch.history;  // token in column 0
-  const auto token = [&](int64_t at) { return sequence.tokens[static_cast<size_t>(at)]; };
-  for (int64_t at = first; at < first + batch.row_length(); ++at) {
-    const bool is_given = at >= 0 && at < num_tokens;
-    batch.tokens.push_back(is_given ? token(at) : 0);
-    batch.starts.push_back(at == 0 || (at > 0 && at < num_tokens && token(at - 1) == end_of_text) ? 1 : 0);
-  }
+  const int64_t before = std::ssize(sequence.tokens) - 1 - inputs;  // tokens that the model does not compute
   for (int64_t i = inputs - sequence.num_scored; i < inputs; ++i) {
-    padded.rows.push_back(batch.num_samples * batch.seq_len + i);
-    padded.targets.push_back(token(num_tokens - inputs + i));
+    padded.rows.push_back(padded.batch.num_samples * padded.batch.seq_len + i);
+    padded.targets.push_back(sequence.tokens[static_cast<size_t>(before + 1 + i)]);
   }
-  ++batch.num_samples;
+  append_sequence(sequence.tokens, before - padded.batch.history, end_of_text, padded.batch);
 }
 
 PaddedBatch padded_batch(std::span<const ScoredTokens> sequences, const std::vector<size_t>& numbers, const Replica& r,

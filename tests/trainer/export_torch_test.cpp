@@ -29,22 +29,12 @@ std::string python() {
   return named == nullptr ? "python3" : named;
 }
 
-// A text in which a document starts after each end of text.
-Batch batch_of(const std::vector<int32_t>& tokens, int32_t end_of_text, int64_t history) {
-  Batch batch;
-  batch.num_samples = 1;
-  batch.history = history;
-  batch.seq_len = std::ssize(tokens);
-  for (int64_t i = -history; i < batch.seq_len + 1; ++i) {
-    const bool given = i >= 0 && i < batch.seq_len;
-    batch.tokens.push_back(given ? tokens[static_cast<size_t>(i)] : 0);
-    batch.starts.push_back(i == 0 || (i > 0 && tokens[static_cast<size_t>(i - 1)] == end_of_text) ? 1 : 0);
-  }
-  return batch;
-}
-
 // Logits [num_tokens, vocab_size].
-std::vector<float> logits_of(Replica& r, const Batch& batch) {
+std::vector<float> logits_of(Replica& r, const std::vector<int32_t>& tokens, int32_t end_of_text) {
+  Batch batch;
+  batch.history = r.history();
+  batch.seq_len = std::ssize(tokens);
+  append_sequence(tokens, -batch.history, end_of_text, batch);
   Arena::Scope scope(r.arena);
   BatchMemory memory;
   LanguageModel::Saved saved;
@@ -69,7 +59,7 @@ void export_with_reference(const std::string& checkpoint, const RunTokenizer& to
   run_ranks(1, [&](Communicator& world) {
     Replica r(config, world, tokenizer.map(), DType::kFloat32);
     load_checkpoint(r, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
-    const std::vector<float> logits = logits_of(r, batch_of(tokens, end_of_text, r.history()));
+    const std::vector<float> logits = logits_of(r, tokens, end_of_text);
     SafetensorsWriter writer(directory + ".reference",
                              {{.name = "logits", .shape = {std::ssize(tokens), config.model.vocab_size}},
                               {.name = "tokens", .dtype = DType::kInt32, .shape = {std::ssize(tokens)}}},

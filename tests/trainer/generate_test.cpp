@@ -14,6 +14,7 @@ using test::tiny_run;
 using test::TinyReplica;
 
 constexpr int64_t kSeqLen = 12;
+constexpr int32_t kEndOfText = 7;
 
 TEST(SampleToken, TemperatureZeroTakesTheLikeliest) {
   const SamplingOptions greedy{.temperature = 0, .top_p = 1};
@@ -91,14 +92,19 @@ std::vector<std::vector<float>> forward_logits(Replica& r, const Batch& batch) {
   return rows;
 }
 
-// One document as the only one of a store.
-TokenStore store_of(const std::string& path, const std::vector<int32_t>& tokens, int64_t vocab_size) {
+// A store of the documents of a text, each of which ends with kEndOfText or where the text ends.
+TokenStore store_of(const std::string& path, const std::vector<int32_t>& text, int64_t vocab_size) {
+  std::vector<std::vector<int32_t>> documents(1);
+  for (const int32_t token : text) {
+    if (!documents.back().empty() && documents.back().back() == kEndOfText) documents.emplace_back();
+    documents.back().push_back(token);
+  }
   TokenStoreWriter writer(path, {.tokenizer_digest = "test",
                                  .vocab_size = vocab_size,
-                                 .eos_id = 0,
-                                 .num_tokens = static_cast<int64_t>(tokens.size()),
-                                 .num_documents = 1});
-  writer.append(tokens);
+                                 .eos_id = kEndOfText,
+                                 .num_tokens = std::ssize(text),
+                                 .num_documents = std::ssize(documents)});
+  for (const std::vector<int32_t>& document : documents) writer.append(document);
   writer.finish();
   return TokenStore::open(path);
 }
@@ -113,6 +119,7 @@ void expect_near(const std::vector<float>& got, const std::vector<float>& want, 
 // What training sees at the end of a window is what generation sees there.
 void expect_same_as_training(const RunConfig& config) {
   std::vector<int32_t> text = test::made_up_batch(config, 1000, 1, 3 * kSeqLen).tokens;  // 4 windows and one token
+  for (const size_t end : {3, 8, 9, 11, 22}) text[end] = kEndOfText;
   const test::TemporaryDirectory directory;
   run_ranks(1, [&](Communicator& world) {
     TinyReplica tiny(config, world, DType::kFloat32);
@@ -125,10 +132,12 @@ void expect_same_as_training(const RunConfig& config) {
       const int64_t first = std::max<int64_t>(num_tokens - kSeqLen, 0) - batch.history;
       for (int64_t at = first; at < first + batch.row_length(); ++at) {
         batch.tokens.push_back(at >= 0 && at < num_tokens ? text[static_cast<size_t>(at)] : 1);  // 1: must not count
-        batch.starts.push_back(at == 0 ? 1 : 0);
+        const bool is_behind_end = at > 0 && text[static_cast<size_t>(at - 1)] == kEndOfText;
+        batch.starts.push_back(at == 0 || is_behind_end ? 1 : 0);
       }
       const auto rows = forward_logits(r, batch);
-      expect_near(next_logits(r, tokens), rows[static_cast<size_t>(std::min(num_tokens, kSeqLen) - 1)], length);
+      expect_near(next_logits(r, tokens, kEndOfText), rows[static_cast<size_t>(std::min(num_tokens, kSeqLen) - 1)],
+                  length);
     }
     const TokenStore store = store_of(directory / "store.h5", text, config.model.vocab_size);
     const BatchLoader loader(
@@ -136,7 +145,7 @@ void expect_same_as_training(const RunConfig& config) {
     for (int64_t window = 0; window < 3; ++window) {
       const auto length = static_cast<size_t>((window + 1) * kSeqLen);
       const std::vector<int32_t> tokens(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length));
-      expect_near(next_logits(r, tokens), forward_logits(r, loader.load(window, 1)).back(), length);
+      expect_near(next_logits(r, tokens, kEndOfText), forward_logits(r, loader.load(window, 1)).back(), length);
     }
   });
 }
