@@ -3,7 +3,7 @@
 # fetches the headers of CUTLASS and cuDNN's frontend as well.
 #
 #   scripts/install_dependencies.sh [--tests] [--figures] [--dry-run]
-#     --tests     also what the tests need
+#     --tests     also what the tests need, Python packages of PyPI in .venv included
 #     --figures   also what draws the figures of sweep reports
 #     --dry-run   only say what is missing
 set -euo pipefail
@@ -31,12 +31,13 @@ liblzma-dev|text files compressed by xz
 libzstd-dev|text files compressed by zstd'
 needed_by_tests='libgtest-dev|test framework
 python3|size and layer checks
+python3-venv|Python packages that tests compare with
 clang-format-14|format check'
 
-dry_run=
+dry_run= with_tests=
 for argument in "$@"; do
   case $argument in
-    --tests) needed="$needed
+    --tests) with_tests=1 needed="$needed
 $needed_by_tests" ;;
     --figures) needed="$needed
 python3-matplotlib|figures of sweep reports" ;;
@@ -68,6 +69,11 @@ while IFS='|' read -r package purpose; do
 done <<< "$needed"
 if [ ${#missing[@]} -eq 0 ]; then echo "Every package needed is installed."; fi
 if [ -n "$headers" ]; then printf 'Missing headers, from PyPI:\n  %s\n' "${headers//$'\n'/$'\n'  }"; fi
+python_packages=
+if [ -n "$with_tests" ] && ! cmp -s tests/requirements.txt .venv/requirements.txt; then
+  python_packages=$(grep -v '^#' tests/requirements.txt)
+  printf 'Missing Python packages, from PyPI:\n  %s\n' "${python_packages//$'\n'/$'\n'  }"
+fi
 [ -z "$dry_run" ] || exit 0
 
 log=$(mktemp)
@@ -78,6 +84,11 @@ install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
       apt-get install -q -y --no-install-recommends "${missing[@]}" 2>&1 | tee -a "$log" |
     { grep --line-buffered -E '^(Need to get|After this)' || true; }
+}
+install_python_packages() {
+  python3 -m venv .venv &&
+    .venv/bin/python -m pip install -q --disable-pip-version-check --only-binary=:all: -r tests/requirements.txt &&
+    cp tests/requirements.txt .venv/  # last: all are there
 }
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
@@ -90,6 +101,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     fail "apt-get failed; its last lines are above"
   fi
   echo "Installed ${#missing[@]} packages."
+fi
+if [ -n "$python_packages" ] && ! install_python_packages; then
+  echo "Going on without them: the tests that compare with them skip."
 fi
 if [ -n "$headers" ] && ! scripts/fetch_headers.sh; then
   echo "Going on without them: built-in kernels, which are slower, do their work on GPUs."

@@ -1,13 +1,18 @@
 """Checkpoints from the inside, exports and imports, and runs that start from weights, through the command line."""
 import json
+import subprocess
 import unittest
 
 import program
 
-try:
-    import safetensors
-except ImportError:
-    safetensors = None
+READ = """
+import json, sys
+from safetensors.numpy import load_file
+shapes = {}
+for file in sys.argv[1:]:
+    shapes |= {name: tensor.shape for name, tensor in load_file(file).items()}
+print(json.dumps(shapes))
+"""
 
 
 def setUpModule():
@@ -67,15 +72,15 @@ class Export(unittest.TestCase):
             source = program.SOURCES / "scripts" / "export" / name
             self.assertEqual((exported / name).read_bytes(), source.read_bytes())
 
-    @unittest.skipIf(safetensors is None, "this Python has no package safetensors")
     def test_the_safetensors_package_reads_it(self):
+        reader = program.python_with("safetensors.numpy")
         index = json.loads((exported / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
-        self.assertGreater(len(set(index.values())), 1)
-        for name, file in index.items():
-            with safetensors.safe_open(exported / file, framework="np") as tensors:
-                self.assertIn(name, tensors.keys())
-        with safetensors.safe_open(exported / index["embedding.weight"], framework="np") as tensors:
-            self.assertEqual(tensors.get_slice("embedding.weight").get_shape(), [8192, 16])
+        files = sorted(set(index.values()))
+        self.assertGreater(len(files), 1)
+        output = subprocess.check_output([reader, "-c", READ, *(exported / file for file in files)])
+        shapes = json.loads(output)
+        self.assertEqual(shapes.keys(), index.keys())
+        self.assertEqual(shapes["embedding.weight"], [8192, 16])
 
     def test_comes_back_as_a_checkpoint_of_the_same_weights(self):
         imported = corpus.run_directory("imported")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("ENGRAM_PROGRAM", str(SOURCES / "build" / "cpu" / "engram"))
@@ -135,6 +136,16 @@ class Corpus:
     def events(self, name, kind):
         lines = (self.run_directory(name) / "events.jsonl").read_text(encoding="utf-8").splitlines()
         return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def python_with(package):
+    """An interpreter that has a package of tests/requirements.txt, of .venv or this one; skips where there is none."""
+    for python in (SOURCES / ".venv" / "bin" / "python", pathlib.Path(sys.executable)):
+        command = [python, "-c", f"import {package}"]
+        if python.exists() and subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            return python
+    raise unittest.SkipTest(f"no package {package} in .venv or in this Python; "
+                            "scripts/install_dependencies.sh --tests installs it")  # fmt: skip
 
 
 def wait_until(condition, process):

@@ -1,13 +1,7 @@
-"""TensorBoard's own reader shows the values of metrics.jsonl, after resumes too.
-
-The reader is the Python package tensorboard, of this Python or of .venv:
-
-    python3 -m venv .venv && .venv/bin/pip install tensorboard
-"""
+"""TensorBoard's own reader, of the Python package, shows the values of metrics.jsonl, after resumes too."""
 import json
 import struct
 import subprocess
-import sys
 import unittest
 
 import event_files
@@ -21,19 +15,6 @@ run = event_accumulator.EventAccumulator(sys.argv[1], size_guidance={"scalars": 
 run.Reload()
 print(json.dumps({tag: [(e.step, e.value) for e in run.Scalars(tag)] for tag in run.Tags()["scalars"]}))
 """
-
-
-def find_reader():
-    for python in (sys.executable, str(program.SOURCES / ".venv" / "bin" / "python")):
-        try:
-            subprocess.run([python, "-c", "import tensorboard"], capture_output=True, check=True)
-            return python
-        except (OSError, subprocess.CalledProcessError):
-            continue
-    return None
-
-
-READER = find_reader()
 
 
 def single(number):
@@ -86,9 +67,9 @@ class EventFiles(unittest.TestCase):
         self.assertEqual(shown, expected("resumed"))
         self.assertEqual([step for step, _ in shown["loss"]], list(range(1, 13)))
 
-    @unittest.skipUnless(READER, "no Python here has the package tensorboard")
     def test_tensorboard_shows_the_metrics(self):
-        done = subprocess.run([READER, "-c", READ, str(corpus.run_directory("resumed"))],
+        reader = program.python_with("tensorboard")
+        done = subprocess.run([reader, "-c", READ, str(corpus.run_directory("resumed"))],
                               capture_output=True, text=True, timeout=program.TIME_LIMIT, check=False)  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotRegex(done.stderr, "(?i)error|corrupt|crc")
