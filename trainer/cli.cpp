@@ -130,7 +130,7 @@ void add_explain(CLI::App& app, Parsed& parsed) {
 
 void add_estimate(CLI::App& app, Parsed& parsed) {
   CLI::App* verb = add_verb(app, parsed, parsed.estimate,
-                            {"estimate", "Parameters, FLOPs per token and memory per rank.",
+                            {"estimate", "Parameters, FLOPs per token, memory per rank, checkpoint bytes.",
                              "engram estimate configs/quickstart.yaml --ranks 4"});
   add_config(verb, parsed.estimate);
   verb->add_option("--ranks", parsed.estimate.ranks, "number of ranks, 1 unless told")

@@ -38,6 +38,15 @@ int64_t exchange_on_cuda(int64_t requests, int64_t num_rows, int64_t width) {
   return std::min(requests, num_rows) * per_row + requests * 4 * size_of(DType::kInt64);
 }
 
+// Rows of a micro-batch that go to experts of other ranks, and those that come, see ExpertExchange.
+int64_t expert_exchange(const RunConfig& config, DType dtype) {
+  if (config.parallel.expert == 1) return 0;
+  const int64_t row_bytes = config.model.hidden * size_of(dtype);
+  const int64_t sent = config.train.micro_batch * config.data.seq_len * config.model.moe.top_k * row_bytes;
+  const double room = std::min(config.parallel.expert_headroom, static_cast<double>(config.parallel.expert));
+  return sent + static_cast<int64_t>(static_cast<double>(sent) * room);
+}
+
 int64_t file_bytes(const std::string& path) {
   std::error_code missing;
   const auto size = std::filesystem::file_size(path, missing);
@@ -59,6 +68,14 @@ int64_t largest_slice(const RunConfig& config, int64_t world_size) {
   return std::min(part_size, *std::max_element(numels.begin(), numels.end()));
 }
 
+// Gradients that ranks add up; experts that no other rank holds are not among them.
+int64_t summed_gradient_bytes(const RunConfig& config, int64_t world_size, int64_t wide) {
+  if (world_size == 1) return 0;
+  const ParameterCount count = count_parameters(config.model);
+  const int64_t experts = config.parallel.expert == world_size ? 0 : count.routed_experts / config.parallel.expert;
+  return (count.dense() - count.routed_experts + experts) * wide;
+}
+
 // What a rank on the CPU holds besides the model. A sum over ranks takes all parts before it adds them; a save beside
 // the training copies all that the rank stores, another one an array at a time.
 void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
@@ -68,7 +85,7 @@ void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m)
             static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
   const int64_t saved = config.checkpoint.asynchronous ? checkpoint_bytes(config, world_size) / world_size
                                                        : largest_slice(config, world_size) * wide;
-  m.workspace = (world_size > 1 ? m.gradients : 0) + saved + kSavingBytes;
+  m.workspace = summed_gradient_bytes(config, world_size, wide) + saved + kSavingBytes;
   m.context = kProcessBytes + (world_size > 1 ? kMpiBytes + world_size * kMpiBytesPerRank : 0);
 }
 
@@ -111,6 +128,7 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
     add_line(text, "table optimizer", mebibytes(m.table_optimizer));
     add_line(text, "row exchange, at most", mebibytes(m.exchange));
   }
+  if (m.expert_exchange > 0) add_line(text, "expert exchange, at most", mebibytes(m.expert_exchange));
   add_line(text, "activations", mebibytes(m.activations));
   if (m.data > 0) add_line(text, "token stores, tokenizer", mebibytes(m.data));
   add_line(text, "workspace", mebibytes(m.workspace));
@@ -134,6 +152,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
   m.optimizer =
       (dtype == DType::kBFloat16 ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
   m.activations = activation_bytes(config, world_size, dtype);
+  m.expert_exchange = expert_exchange(config, dtype);
   if (engram.enabled()) {
     const int64_t width = engram.row_width();
     const RowLayout layout(table_rows(config.model), static_cast<int>(world_size));

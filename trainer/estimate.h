@@ -14,14 +14,15 @@ struct MemoryEstimate {
   int64_t tables = 0;
   int64_t table_optimizer = 0;
   int64_t activations = 0;
-  int64_t exchange = 0;   // fetched rows and their gradients, if no two requests of the local batch were equal
-  int64_t data = 0;       // on the CPU, token stores and tokenizer, where their files are there
+  int64_t exchange = 0;         // fetched rows and their gradients, if no two requests of the local batch were equal
+  int64_t expert_exchange = 0;  // rows on their way to experts and back, if they are as unevenly spread as is allowed
+  int64_t data = 0;             // on the CPU, token stores and tokenizer, where their files are there
   int64_t workspace = 0;  // on CUDA, scratch memory of the libraries; on the CPU, of sums over ranks and of saving
   int64_t context = 0;    // program and libraries; on CUDA, what they and the driver take of the card
 
   int64_t total() const {
-    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange + data + workspace +
-           context;
+    return parameters + gradients + optimizer + tables + table_optimizer + activations + exchange + expert_exchange +
+           data + workspace + context;
   }
 };
 

@@ -39,8 +39,24 @@ TEST(EstimateMemory, CategoriesByHand) {
     EXPECT_EQ(estimate_memory(at_once, num_ranks).workspace, sums + 4 * 2 * 16 * 8 * 4 + saving);  // the experts
     EXPECT_GT(m.context, 20 << 20);
     EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
-                             m.activations + m.workspace + m.context);
+                             m.expert_exchange + m.activations + m.workspace + m.context);
   }
+}
+
+TEST(EstimateMemory, OfSharedExpertsByHand) {
+  constexpr int64_t kExperts = 4 * 3 * 16 * 8;
+  RunConfig config = tiny_run();
+  config.checkpoint.asynchronous = false;
+  config.parallel.expert = 2;
+  for (const int64_t num_ranks : {2, 4}) {
+    const MemoryEstimate m = estimate_memory(config, num_ranks);
+    EXPECT_EQ(m.parameters, 4 * (kDense - kExperts / 2));
+    EXPECT_EQ(m.gradients, m.parameters);
+    EXPECT_EQ(m.optimizer, 8 * kDense / num_ranks);
+    EXPECT_EQ(m.expert_exchange, 3 * 12 * 2 * 16 * 4);  // one sent, two come: 12 tokens, 2 choices, width 16
+  }
+  // Of two ranks each is the only one with its experts: no sum of their gradients.
+  EXPECT_EQ(estimate_memory(config, 2).workspace, estimate_memory(config, 4).workspace - 4 * kExperts / 2);
 }
 
 TEST(EstimateMemory, TableOptimizersDiffer) {
@@ -72,7 +88,7 @@ TEST(EstimateMemory, OfACardByHand) {
     EXPECT_GT(m.workspace, 2 * config.train.micro_batch * config.model.attention.num_heads * 128 * 128);
     EXPECT_GT(m.context, 0);
     EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
-                             m.activations + m.workspace + m.context);
+                             m.expert_exchange + m.activations + m.workspace + m.context);
   }
   EXPECT_NE(estimate_text(config, 1).find("program, libraries, driver"), std::string::npos);
 }
