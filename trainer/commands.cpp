@@ -41,6 +41,7 @@ RunConfig config_for_use(const std::string& checkpoint, const std::string& token
   config.train.micro_batch = config.model.engram.addressing == Addressing::kShuffled ? 2 : 1;
   config.train.global_batch = config.train.micro_batch * world_size;
   config.train.recompute = false;
+  config.optimizer.table.kind = TableOptimizerKind::kSgd;  // keeps nothing beside the rows
   return config;
 }
 

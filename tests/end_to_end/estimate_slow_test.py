@@ -1,4 +1,5 @@
 """`engram estimate` against the peak memory and the checkpoints of runs of every shape on 1, 2 and 4 ranks."""
+import os
 import unittest
 
 import estimates
@@ -23,6 +24,17 @@ class Estimates(unittest.TestCase):
                           f"checkpoint {size:6.1f} {stored:6.1f} {size / stored - 1:+.2%}", flush=True)  # fmt: skip
                     self.assertAlmostEqual(estimated / peak, 1, delta=BOUND)
                     self.assertAlmostEqual(size / stored, 1, delta=0.01)
+
+    def test_an_evaluation_holds_no_optimizer_state_of_the_tables(self):
+        settings = (*estimates.SETTINGS, *estimates.SHAPES["engram"], "model.engram.rows_per_head=[100000]")
+        program.run_well(corpus.train("tables", *settings, "train.steps=1"))
+        evaluation = program.start(["eval", corpus.run_directory("tables")], 0)
+        evaluation.stdout.read()
+        _, status, usage = os.wait4(evaluation.pid, 0)
+        self.assertEqual(status, 0)
+        stateless = corpus.train("tables", *settings, "optimizer.table.kind=sgd", "checkpoint.asynchronous=false")
+        estimated = estimates.mebibytes(program.run_well(["estimate", *stateless[1:]]), "total")
+        self.assertLess(usage.ru_maxrss / 2**10, estimated * (1 + BOUND))
 
 
 if __name__ == "__main__":
