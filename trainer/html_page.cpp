@@ -14,10 +14,11 @@ constexpr const char* kStyle = R"(
   --c5: #5cc8d8; } }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: var(--text);
   background: var(--page); }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
+h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
 table { border-collapse: collapse; font-size: 13px; margin: .6rem 0; display: block; overflow-x: auto; }
 th, td { padding: .2rem .55rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, .texts th, .texts td { text-align: left; }
+td:first-child, .texts td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
 th { color: var(--faint); font-weight: 600; }
 pre { font-size: 12.5px; background: var(--panel); padding: .6rem .8rem; overflow-x: auto; }
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
@@ -35,7 +36,7 @@ figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
 .chart polyline { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
 .chart polygon { stroke: none; opacity: .18; }
 .chart .dashed { stroke-dasharray: 5 3; }
-.legend span { margin-right: 1.2rem; white-space: nowrap; }
+.legend span { margin-right: 1.2rem; display: inline-block; overflow-wrap: anywhere; }
 .legend svg { width: 26px; height: 10px; margin-right: .35rem; }
 .legend line { stroke-width: 3; }
 .c0 { stroke: var(--c0); fill: var(--c0); } .c1 { stroke: var(--c1); fill: var(--c1); }
