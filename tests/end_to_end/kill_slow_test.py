@@ -18,10 +18,11 @@ def setUpModule():
 
 
 class Killed(unittest.TestCase):
-    def kill(self, name, rank, delay):
-        """Kills one rank `delay` seconds after all have started; the job must end with an error that names it."""
+    def kill(self, name, rank, delay, wanted=None):
+        """Kills one rank `delay` seconds after all have started and the wanted file is there; the job must end with an
+        error that names it."""
         process = program.start(corpus.train(name, "train.steps=100000", "checkpoint.every=3"), RANKS)
-        while len(pids := program.ranks_of(process)) < RANKS:
+        while len(pids := program.ranks_of(process)) < RANKS or not (wanted is None or wanted.exists()):
             self.assertIsNone(process.poll())
             time.sleep(0.01)
         time.sleep(delay)
@@ -43,7 +44,7 @@ class Killed(unittest.TestCase):
     def test_a_run_that_was_killed_often_is_whole(self):
         name = "killed_twice"
         for rank in (1, 3):
-            self.kill(name, rank, 1.5)
+            self.kill(name, rank, 1.5, corpus.run_directory(name) / "metrics.jsonl")
         done = corpus.metrics(name)[-1]["step"] + 20
         settings = ("checkpoint.every=3", f"train.steps={done}", "optimizer.schedule.kind=constant")
         program.run_well(corpus.train(name, *settings), RANKS)
