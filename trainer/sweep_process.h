@@ -39,7 +39,7 @@ class ChildProcess {
   ChildProcess& operator=(ChildProcess&&) = delete;
 
   const ProcessIdentity& identity() const { return identity_; }
-  void release();
+  void release();  // nothing where the child has ended: poll() and wait() tell
   // Exit code once it has ended, 128 + signal where one ended it; nothing while it runs.
   std::optional<int> poll() const;
   // Waits for the end.

@@ -151,6 +151,14 @@ TEST(SweepProcess, AChildWaitsForItsRelease) {
   EXPECT_EQ(read_file(directory / "output"), "let_go\n");
 }
 
+TEST(SweepProcess, AChildThatWasKilledMayBeReleased) {
+  test::TemporaryDirectory directory;
+  ChildProcess child({.arguments = {"true"}, .environment = {}, .output = directory / "output"});
+  ::kill(static_cast<pid_t>(child.identity().pid), SIGKILL);
+  EXPECT_EQ(child.wait(), 128 + SIGKILL);
+  child.release();
+}
+
 TEST(SweepProcess, ALockIsHeldOnce) {
   test::TemporaryDirectory directory;
   const std::string path = directory / "lock";
