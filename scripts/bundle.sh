@@ -52,7 +52,7 @@ add_libraries() {
   local name path
   for name in $(needs "$1"); do
     if [[ $name =~ $leave_out ]] || [ -e "$output/lib/$name" ]; then continue; fi
-    path=$(ldd "$1" | awk -v name="$name" '$1 == name {print $3; exit}')
+    path=$(ldd "$1" | awk -v name="$name" '$1 == name && !found++ {print $3}')
     [ -e "$path" ] || fail "$1 needs $name, which is not on this machine"
     cp -L "$path" "$output/lib/$name"
     chmod u+w "$output/lib/$name"
@@ -76,7 +76,7 @@ if [ -z "$as_it_is" ]; then
   mkdir -p "$build"
   nvcc=${CUDACXX:-$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")}
   cuda_flags=
-  if "$nvcc" --help 2> /dev/null | grep -q -e --compress-mode; then
+  if "$nvcc" --help 2> /dev/null | grep -e --compress-mode > /dev/null; then
     cuda_flags=--compress-mode=size  # a fifth of the bytes; older compilers have less to offer
   fi
   cmake -S . -B "$build" -G Ninja -DENGRAM_CUDA="$cuda" -DENGRAM_TESTS="$tests" -DENGRAM_CPU_ARCH=x86-64-v3 \

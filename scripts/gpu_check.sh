@@ -48,8 +48,8 @@ if [ -z "$bundle" ]; then
 fi
 engram=$bundle/bin/engram
 commit=$("$engram" --version) || fail "$engram does not start"
-card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
-driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)
+card=$(nvidia-smi --query-gpu=name --format=csv,noheader | sed -n 1p)
+driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | sed -n 1p)
 failed=0
 rows=
 
