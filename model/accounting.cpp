@@ -37,8 +37,9 @@ void count_engram(const ModelConfig& c, ParameterCount& count) {
   const auto num_modules = static_cast<int64_t>(c.engram.layers.size());
   const int64_t streams = c.connections.streams;
   for (const int64_t rows : table_rows(c)) count.engram_tables += rows * c.engram.row_width();
-  count.engram_projections = num_modules * (streams + 1) * c.hidden * c.engram.memory_dim;
-  count.norms += num_modules * streams * c.hidden * (c.engram.conv ? 3 : 2);
+  const int64_t keys = c.engram.gated() ? streams : 0, gains = (c.engram.gated() ? 2 : 0) + (c.engram.conv ? 1 : 0);
+  count.engram_projections = num_modules * (keys + 1) * c.hidden * c.engram.memory_dim;
+  count.norms += num_modules * streams * c.hidden * gains;
   if (c.engram.conv) count.engram_conv = num_modules * streams * c.hidden * kEngramConvTaps;
 }
 
@@ -85,8 +86,9 @@ double training_flops_per_token(const ModelConfig& c, int64_t seq_len) {
   const double attention = 6.0 * static_cast<double>(c.num_layers * c.attention.num_heads) *
                            static_cast<double>(attention_width(c.attention)) * static_cast<double>(seq_len) / 2;
   const auto modules = static_cast<double>(c.engram.layers.size());
-  const double gate = modules * (c.engram.conv ? 36.0 : 12.0) * static_cast<double>(c.connections.streams * c.hidden);
-  return 6.0 * static_cast<double>(in_products) + attention + gate;
+  const double per_channel = (c.engram.gated() ? 12.0 : 0.0) + (c.engram.conv ? 24.0 : 0.0);
+  const double engram = modules * per_channel * static_cast<double>(c.connections.streams * c.hidden);
+  return 6.0 * static_cast<double>(in_products) + attention + engram;
 }
 
 }  // namespace engram

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/core/device.h"
+#include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
@@ -24,12 +24,6 @@ size_t table_of(const std::vector<int64_t>& layers, int64_t layer) {
   return static_cast<size_t>(std::find(layers.begin(), layers.end(), layer) - layers.begin());
 }
 
-Tensor zeros(Context& ctx, const Tensor& like) {
-  const Tensor none = ctx.arena.take("engram.zeros", like.dtype, {like.size(0), like.size(1)});
-  zero(ctx.stream, none);
-  return none;
-}
-
 }  // namespace
 
 Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig& config, int64_t layer)
@@ -37,15 +31,19 @@ Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig
       table_(table_of(config.engram.layers, layer)),
       num_streams_(config.connections.streams),
       hidden_(config.hidden),
-      kv_(store.add(name + ".kv.weight", ParameterKind::kMatrix, {(num_streams_ + 1) * hidden_, config_.memory_dim},
-                    config.init_std)),
-      query_gain_(store.add(name + ".query_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0)),
-      key_gain_(store.add(name + ".key_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0)) {
+      kv_(store.add(name + ".kv.weight", ParameterKind::kMatrix, {kv_width(), config_.memory_dim}, config.init_std)) {
+  const auto add_gain = [&](const char* ending) -> Parameter& {
+    return store.add(name + ending, ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0);
+  };
+  if (config_.gated()) {
+    Parameter& query_gain = add_gain(".query_norm.weight");
+    gate_.emplace(Gate{.query_gain = query_gain, .key_gain = add_gain(".key_norm.weight")});
+  }
   if (config_.conv) {
-    conv_.emplace(ShortConv{
-        .gain = store.add(name + ".conv_norm.weight", ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0),
-        .weight =
-            store.add(name + ".conv.weight", ParameterKind::kConv, {num_streams_ * hidden_, kEngramConvTaps}, 0.0)});
+    Parameter& gain = add_gain(".conv_norm.weight");
+    conv_.emplace(ShortConv{.gain = gain,
+                            .weight = store.add(name + ".conv.weight", ParameterKind::kConv,
+                                                {num_streams_ * hidden_, kEngramConvTaps}, 0.0)});
   }
 }
 
@@ -58,27 +56,38 @@ Tensor Engram::gather(Context& ctx, const MicroBatch& batch) const {
 }
 
 Tensor Engram::forward(Context& ctx, const Tensor& streams, const MicroBatch& batch, Saved& saved) const {
-  const int64_t num_tokens = ctx.num_tokens();
-  const auto take_statistic = [&](const char* name) {
-    return ctx.arena.take(name, accumulator(streams.dtype), {num_tokens, num_streams_});
-  };
   saved.streams = streams;
-  saved.kv = ctx.arena.take("engram.kv", streams.dtype, {num_tokens, (num_streams_ + 1) * hidden_});
-  saved.gated = ctx.arena.take("engram.gated", streams.dtype, {num_tokens, num_streams_, hidden_});
+  saved.kv = ctx.arena.take("engram.kv", streams.dtype, {ctx.num_tokens(), kv_width()});
+  saved.gated = ctx.arena.take("engram.gated", streams.dtype, {ctx.num_tokens(), num_streams_, hidden_});
+  matmul(ctx.stream, gather(ctx, batch), kv_.value, saved.kv, {.transpose_b = true});
+  if (gate_) {
+    gate(ctx, saved);
+  } else {
+    fuse(ctx, saved);
+  }
+  return conv_ ? convolve(ctx, batch, saved) : saved.gated;
+}
+
+void Engram::gate(Context& ctx, Saved& saved) const {
+  const auto take_statistic = [&](const char* name) {
+    return ctx.arena.take(name, accumulator(saved.kv.dtype), {ctx.num_tokens(), num_streams_});
+  };
   saved.gate = {.score = take_statistic("engram.score"),
                 .alpha = take_statistic("engram.alpha"),
                 .inv_rms_q = take_statistic("engram.inv_rms_q"),
                 .inv_rms_k = take_statistic("engram.inv_rms_k")};
-  matmul(ctx.stream, gather(ctx, batch), kv_.value, saved.kv, {.transpose_b = true});
-  engram_gate_forward(ctx.stream, streams, saved.kv, query_gain(ctx), key_gain_.value, {}, gate_options(config_),
-                      saved.gated, saved.gate);
+  engram_gate_forward(ctx.stream, saved.streams, saved.kv, gate_->query_gain.value, gate_->key_gain.value, {},
+                      gate_options(config_), saved.gated, saved.gate);
   if (ctx.count_statistics) sum(ctx.stream, saved.gate.alpha, ctx.gate_sum);
-  return conv_ ? convolve(ctx, batch, saved) : saved.gated;
 }
 
-// Zero without a gate: then the score is 0 whatever the hidden state, and so is every gradient that passes through it.
-Tensor Engram::query_gain(Context& ctx) const {
-  return config_.gated ? query_gain_.value : zeros(ctx, query_gain_.value);
+void Engram::fuse(Context& ctx, Saved& saved) const {
+  const Tensor y = saved.gated.reshape({ctx.num_tokens(), hidden_});
+  scale(ctx.stream, 0.5, saved.kv, y);
+  if (config_.fusion != MemoryFusion::kMean) return;
+  const Tensor less = ctx.arena.take("engram.less", y.dtype, {ctx.num_tokens(), hidden_});
+  scale(ctx.stream, -0.5, saved.streams.reshape({ctx.num_tokens(), hidden_}), less);
+  add(ctx.stream, y, less, y);
 }
 
 Tensor Engram::convolve(Context& ctx, const MicroBatch& batch, Saved& saved) const {
@@ -104,14 +113,24 @@ Tensor Engram::convolve_backward(Context& ctx, const Tensor& dy, const MicroBatc
   return dgated;
 }
 
+// Gradient of kv from that of the fused value; that of streams + y in d becomes that of the streams.
+Tensor Engram::fuse_backward(Context& ctx, const Tensor& dgated, const Tensor& d, const Saved& saved) const {
+  const Tensor dkv = ctx.arena.take("engram.dkv", d.dtype, {ctx.num_tokens(), kv_width()});
+  if (gate_) {
+    engram_gate_backward(ctx.stream, saved.streams, saved.kv, gate_->query_gain.value, gate_->key_gain.value, {},
+                         gate_options(config_), saved.gate, dgated, d,
+                         {.dh = d, .dkv = dkv, .dgain_q = gate_->query_gain.grad, .dgain_k = gate_->key_gain.grad});
+    return dkv;
+  }
+  scale(ctx.stream, 0.5, dgated.reshape({ctx.num_tokens(), hidden_}), dkv);
+  if (config_.fusion == MemoryFusion::kMean) scale(ctx.stream, 0.5, d, d);
+  return dkv;
+}
+
 void Engram::backward(Context& ctx, const Tensor& d, const MicroBatch& batch, const Saved& saved) const {
   const int64_t num_tokens = ctx.num_tokens();
   const Tensor dgated = conv_ ? convolve_backward(ctx, d, batch, saved) : d;
-  const Tensor dkv = ctx.arena.take("engram.dkv", d.dtype, {num_tokens, (num_streams_ + 1) * hidden_});
-  const Tensor dgain_q = config_.gated ? query_gain_.grad : zeros(ctx, query_gain_.grad);
-  engram_gate_backward(ctx.stream, saved.streams, saved.kv, query_gain(ctx), key_gain_.value, {}, gate_options(config_),
-                       saved.gate, dgated, d, {.dh = d, .dkv = dkv, .dgain_q = dgain_q, .dgain_k = key_gain_.grad});
-
+  const Tensor dkv = fuse_backward(ctx, dgated, d, saved);
   const Tensor e = gather(ctx, batch);  // read again rather than kept
   matmul(ctx.stream, dkv, e, kv_.grad, {.transpose_a = true, .accumulate = true});
   const Tensor de = ctx.arena.take("engram.de", d.dtype, {num_tokens, config_.memory_dim});

@@ -76,6 +76,9 @@ ConfigProblems validate(const EngramConfig& c) {
                         fmt::format("{} is not divisible by orders x heads = {} x {} = {}", c.memory_dim,
                                     c.orders.size(), c.heads, columns)});
   }
+  if (c.fusion == MemoryFusion::kMean && c.conv) {
+    problems.push_back({{"conv", "fusion"}, "true with fusion mean, which has no value of its own to convolve"});
+  }
   if (c.rows_per_head.size() != 1 && c.rows_per_head.size() != c.orders.size()) {
     problems.push_back({{"rows_per_head", "orders", "layers"},
                         fmt::format("{} has {} sizes; wanted 1, or one for each of {} orders",
@@ -111,6 +114,11 @@ void add_layer_problems(const ModelConfig& c, ConfigProblems& problems) {
     problems.push_back(
         {{"engram.layers", "num_layers"},
          fmt::format("layer {} in a model of {}; wanted 0 to {}", layer, c.num_layers, c.num_layers - 1)});
+  }
+  if (c.engram.enabled() && !c.engram.gated() && c.connections.streams != 1) {
+    problems.push_back(
+        {{"connections.streams", "engram.fusion"},
+         fmt::format("{} without a gate, which divides the value among them; wanted 1", c.connections.streams)});
   }
   if (c.engram.enabled() && c.vocab_size > 0 && c.engram.pad_token >= c.vocab_size) {
     problems.push_back({{"engram.pad_token", "vocab_size"},

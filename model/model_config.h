@@ -25,6 +25,11 @@ constexpr auto enum_names(NgramBoundary) { return std::array<std::string_view, 2
 enum class Addressing { kHash, kShuffled, kConstant };
 constexpr auto enum_names(Addressing) { return std::array<std::string_view, 3>{"hash", "shuffled", "constant"}; }
 
+// What a token's value from memory does to the stream: a gate decides how much of it is added; half of it is added
+// always; the stream becomes the mean of both (at layer 0 the OverEncoding of arXiv:2501.16975).
+enum class MemoryFusion { kGate, kHalf, kMean };
+constexpr auto enum_names(MemoryFusion) { return std::array<std::string_view, 3>{"gate", "half", "mean"}; }
+
 // The gate's forms are those of the op (kernels/engram_gate.h).
 constexpr auto enum_names(GateForm) { return std::array<std::string_view, 2>{"signed_sqrt", "plain"}; }
 constexpr auto enum_names(GateSign) { return std::array<std::string_view, 2>{"sign", "copysign"}; }
@@ -72,7 +77,7 @@ struct EngramConfig {
   NgramBoundary boundary = NgramBoundary::kDocument;
   Addressing addressing = Addressing::kHash;
   bool compression = true;  // n-grams of compressed ids; false = of the tokenizer's own
-  bool gated = true;        // false = every token takes half of its value, whatever its hidden state
+  MemoryFusion fusion = MemoryFusion::kGate;
   GateForm gate = GateForm::kSignedSqrt;
   GateSign gate_sign = GateSign::kSign;
   bool conv = false;
@@ -82,6 +87,9 @@ struct EngramConfig {
   double table_init_std = 0.02;
   int64_t pad_token = 0;  // raw token id that fills blocked slots
 
+  bool gated() const { return fusion == MemoryFusion::kGate; }
+  // As released models have it, whatever its sizes; otherwise a control of an experiment.
+  bool as_published() const { return gated() && addressing == Addressing::kHash && compression; }
   bool enabled() const { return !layers.empty(); }
   int64_t max_order() const { return orders.empty() ? 0 : orders.back(); }
   int64_t num_columns() const { return static_cast<int64_t>(orders.size()) * heads; }
@@ -161,7 +169,8 @@ void visit_fields(EngramConfig& c, Visitor&& field) {
   field("boundary", c.boundary, "where n-grams stop looking back");
   field("addressing", c.addressing, "rows of the n-grams; of another sequence; the first of each head");
   field("compression", c.compression, "n-grams of compressed token ids, not of the raw ones");
-  field("gated", c.gated, "the hidden state gates the value; false = half of the value always");
+  field("fusion", c.fusion,
+        "adds the value as far as the gate lets it; adds half of it; takes its mean with the stream");
   field("gate", c.gate, "sigmoid of the signed square root of the score, or of the score");
   field("gate_sign", c.gate_sign, "sign of a zero score: 0, or its sign bit");
   field("conv", c.conv, "short convolution after the gate");

@@ -15,7 +15,7 @@ struct StepReport {
   double experts_max_over_mean = 0;  // of the worst layer; 0 without experts
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
-  double mean_gate = 0;              // of all Engram gates; 0 without memory
+  double mean_gate = 0;              // of all Engram gates; 0 without any
   Request request = Request::kNone;  // the strongest of all ranks
   double save_work = 0;              // pieces of work on checkpoints that have ended, of all ranks
   // The host's time on this rank:

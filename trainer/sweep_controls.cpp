@@ -20,11 +20,12 @@ constexpr NamedControl kControls[] = {
     {"no_conv", "model.engram.conv=false"},
     {"plain_gate", "model.engram.gate=plain"},
     {"signed_sqrt_gate", "model.engram.gate=signed_sqrt"},
-    {"no_gate", "model.engram.gated=false"},
+    {"no_gate", "model.engram.fusion=half"},
     {"shuffled", "model.engram.addressing=shuffled"},
     {"constant", "model.engram.addressing=constant"},
     {"frozen", "optimizer.table.lr_mult=0"},
     {"no_compression", "model.engram.compression=false"},
+    {"over_encoding", "model.engram.fusion=mean; model.engram.layers=[0]; model.engram.conv=false"},
     {"across_documents", "model.engram.boundary=sequence"},
 };
 

@@ -183,7 +183,7 @@ class TrainRun {
     if (replica_.memory) {
       metrics.exchange = report.seconds_exchange / step_seconds;
       metrics.engram_unique = report.unique_rows;
-      metrics.engram_gate = report.mean_gate;
+      if (config().model.engram.gated()) metrics.engram_gate = report.mean_gate;
     }
     metrics.skipped = report.skipped ? 1 : 0;
     metrics.wall = seconds();

@@ -178,17 +178,20 @@ TEST(SweepPlan, ControlsAreSolvedLikeTheCurve) {
 }
 
 TEST(SweepPlan, EveryNamedControlChangesWhatItNames) {
-  const SweepPlan plan = make_plan(
-      small_sweep({"sweep.ratios=[]", "sweep.control_ratio=0.5",
-                   "sweep.controls=[no_gate, shuffled, constant, frozen, no_compression, across_documents]"}));
-  ASSERT_EQ(plan.points.size(), 6u);
+  const SweepPlan plan =
+      make_plan(small_sweep({"sweep.ratios=[]", "sweep.control_ratio=0.5",
+                             "sweep.controls=[no_gate, shuffled, constant, frozen, no_compression, across_documents, "
+                             "over_encoding]"}));
+  ASSERT_EQ(plan.points.size(), 7u);
   const auto engram = [&](size_t i) { return plan.points[i].config.model.engram; };
-  EXPECT_FALSE(engram(0).gated);
+  EXPECT_EQ(engram(0).fusion, MemoryFusion::kHalf);
   EXPECT_EQ(engram(1).addressing, Addressing::kShuffled);
   EXPECT_EQ(engram(2).addressing, Addressing::kConstant);
   EXPECT_EQ(plan.points[3].config.optimizer.table.lr_mult, 0);
   EXPECT_FALSE(engram(4).compression);
   EXPECT_EQ(engram(5).boundary, NgramBoundary::kSequence);
+  EXPECT_EQ(engram(6).fusion, MemoryFusion::kMean);
+  EXPECT_EQ(engram(6).layers, std::vector<int64_t>{0});
   const std::string said = refused_plan({"sweep.controls=[shuffled]", "train.micro_batch=1"});
   EXPECT_NE(said.find("shuffled with train.micro_batch 1"), std::string::npos) << said;
 }
