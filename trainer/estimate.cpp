@@ -68,15 +68,7 @@ int64_t largest_slice(const RunConfig& config, int64_t world_size) {
   return std::min(part_size, *std::max_element(numels.begin(), numels.end()));
 }
 
-// Gradients that ranks add up; experts that no other rank holds are not among them.
-int64_t summed_gradient_bytes(const RunConfig& config, int64_t world_size, int64_t wide) {
-  if (world_size == 1) return 0;
-  const ParameterCount count = count_parameters(config.model);
-  const int64_t experts = config.parallel.expert == world_size ? 0 : count.routed_experts / config.parallel.expert;
-  return (count.dense() - count.routed_experts + experts) * wide;
-}
-
-// What a rank on the CPU holds besides the model. A sum over ranks takes all parts before it adds them; a save beside
+// What a rank on the CPU holds besides the model. A sum over MPI ranks, be it one, takes all parts first; a save beside
 // the training copies all that the rank stores, another one an array at a time.
 void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
   const int64_t wide = size_of(accumulator(model_dtype(config)));
@@ -85,7 +77,7 @@ void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m)
             static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
   const int64_t saved = config.checkpoint.asynchronous ? checkpoint_bytes(config, world_size) / world_size
                                                        : largest_slice(config, world_size) * wide;
-  m.workspace = summed_gradient_bytes(config, world_size, wide) + saved + kSavingBytes;
+  m.workspace = (world_size > 1 ? m.gradients : 0) + saved + kSavingBytes;
   m.context = kProcessBytes + (world_size > 1 ? kMpiBytes + world_size * kMpiBytesPerRank : 0);
 }
 

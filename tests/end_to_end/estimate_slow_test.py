@@ -28,10 +28,11 @@ class Estimates(unittest.TestCase):
     def test_an_evaluation_holds_no_optimizer_state_of_the_tables(self):
         settings = (*estimates.SETTINGS, *estimates.SHAPES["engram"], "model.engram.rows_per_head=[100000]")
         program.run_well(corpus.train("tables", *settings, "train.steps=1"))
-        evaluation = program.start(["eval", corpus.run_directory("tables")], 0)
-        evaluation.stdout.read()
-        _, status, usage = os.wait4(evaluation.pid, 0)
-        self.assertEqual(status, 0)
+        with program.start(["eval", corpus.run_directory("tables")], 0) as evaluation:
+            output = evaluation.stdout.read()
+            _, status, usage = os.wait4(evaluation.pid, 0)
+            evaluation.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(evaluation.returncode, 0, output)
         stateless = corpus.train("tables", *settings, "optimizer.table.kind=sgd", "checkpoint.asynchronous=false")
         estimated = estimates.mebibytes(program.run_well(["estimate", *stateless[1:]]), "total")
         self.assertLess(usage.ru_maxrss / 2**10, estimated * (1 + BOUND))
