@@ -1,6 +1,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "data/split_pattern.h"
 
+#include <fmt/format.h>
 #include <pcre2.h>
 
 #include <array>
@@ -12,6 +13,15 @@ namespace {
 
 constexpr std::string_view kKnownEscapes = "rntfv";
 constexpr std::array<std::string_view, 7> kKnownGroups{"?:", "?i:", "?=", "?!", "?<=", "?<!", "?>"};
+
+// Characters that are unassigned in PCRE2 10.42 (Unicode 14.0) and not in the `tokenizers` library (16.0).
+struct CategoryRange {
+  std::string_view category;
+  uint32_t first, last;
+};
+constexpr CategoryRange kNewlyAssigned[] = {
+#include "data/unicode_categories.inc"
+};
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter_or_digit(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -67,7 +77,7 @@ class Translation {
     const char letter = left_[1];
     if (letter == 'p' || letter == 'P') return property();
     if (letter == 's' || letter == 'S') return replace(letter == 's' ? "\\p{White_Space}" : "\\P{White_Space}");
-    if (letter == 'd' || letter == 'D') return replace(letter == 'd' ? "\\p{Nd}" : "\\P{Nd}");
+    if (letter == 'd' || letter == 'D') return category("Nd", letter == 'D', 2);
     if (is_letter_or_digit(letter) && kKnownEscapes.find(letter) == kKnownEscapes.npos) refuse(left_.substr(0, 2));
     copy(2);
   }
@@ -77,7 +87,7 @@ class Translation {
     left_.remove_prefix(2);
   }
 
-  // General categories mean the same; a script name alone would mean script extensions in PCRE2.
+  // A script name alone would mean script extensions in PCRE2.
   void property() {
     const size_t end = left_.find('}');
     if (left_.substr(2, 1) != "{" || end == left_.npos) refuse("a property without braces");
@@ -85,12 +95,23 @@ class Translation {
     for (const char c : name) {
       if (!is_letter_or_digit(c) && c != '_') refuse(left_.substr(0, end + 1));
     }
-    if (name.size() > 2) {
-      result_ += left_.substr(0, 3);
-      result_ += "sc:";
-      left_.remove_prefix(3);
-    }
+    if (name.size() <= 2) return category(name, left_[1] == 'P', end + 1);
+    result_ += left_.substr(0, 3);
+    result_ += "sc:";
+    left_.remove_prefix(3);
     copy(left_.find('}') + 1);
+  }
+
+  // A general category with its new members, for the next `count` characters of the pattern.
+  void category(std::string_view name, bool is_negated, size_t count) {
+    if (name == "C" || name == "Cn") refuse(left_.substr(0, count));
+    if (in_class_ && is_negated) refuse("a negated category in a class");
+    std::string members = fmt::format("\\p{{{}}}", name);
+    for (const CategoryRange& range : kNewlyAssigned) {
+      if (range.category.starts_with(name)) members += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", range.first, range.last);
+    }
+    result_ += in_class_ ? members : fmt::format("[{}{}]", is_negated ? "^" : "", members);
+    left_.remove_prefix(count);
   }
 
   std::string_view left_;

@@ -9,8 +9,8 @@
 namespace engram {
 
 // A pattern of a tokenizer.json, compiled. Hugging Face runs these with Oniguruma; this is PCRE2 with the constructs
-// rewritten on which the two differ (\s, \d, scripts), and those refused that have no exact counterpart (anchors, set
-// operations in classes, \w, intervals made possessive).
+// rewritten on which the two differ (\s, \d, scripts, categories of newer characters), and those refused that have no
+// exact counterpart (anchors, set operations and negated categories in classes, \w, intervals made possessive).
 class SplitPattern {
  public:
   enum class Kind { kRegex, kString };

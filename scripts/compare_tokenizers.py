@@ -39,12 +39,12 @@ def documents_of(path, limit):
 
 
 def scalar_values():
-    """Every scalar value; those with a meaning between letters, digits, spaces, apostrophes and line breaks."""
+    """Every scalar value; those that may have a meaning between letters, digits, spaces, apostrophes, line breaks."""
     scalars = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     for first in range(0, len(scalars), 512):
         block = map(chr, scalars[first:first + 512])
-        yield "".join(f"{c}1" if unicodedata.category(c) in ("Cn", "Co") else f"a{c}b1{c}2 {c}{c}'{c}.{c}\n{c} "
-                      for c in block)
+        yield "".join(f"a{c}b1{c}2 {c}{c}'{c}.{c}\n{c} " if ord(c) < 0x40000 or unicodedata.category(c) == "Cf"
+                      else f"{c}1" for c in block)
 
 
 def long_runs():
