@@ -1,0 +1,22 @@
+"""Every page of results names the digest of its data, or says that it has none, and is in the list of pages."""
+import pathlib
+import re
+import unittest
+
+RESULTS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results"
+DIGEST = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{64})\b")
+
+
+class Pages(unittest.TestCase):
+    def test_each_names_its_data_and_is_listed(self):
+        listed = (RESULTS / "README.md").read_text(encoding="utf-8")
+        pages = [page for page in RESULTS.glob("*.md") if page.name != "README.md"]
+        self.assertGreater(len(pages), 5)
+        for page in pages:
+            text = page.read_text(encoding="utf-8")
+            self.assertTrue(DIGEST.search(text) or "No data file" in text, f"{page.name}: which data?")
+            self.assertIn(f"({page.name})", listed)
+
+
+if __name__ == "__main__":
+    unittest.main()
