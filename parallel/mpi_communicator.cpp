@@ -64,9 +64,13 @@ struct Segments {
 
 // A transfer in flight, and what MPI may look at until it has ended.
 struct Transfer {
-  explicit Transfer(int64_t block_bytes) : block(block_bytes) {}
-  void wait() { check_mpi(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait"); }
+  Transfer(int64_t block_bytes, Pulse& of_rank) : pulse(of_rank), block(block_bytes) {}
+  void wait() {
+    const Pulse::Wait waiting(pulse);
+    check_mpi(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
+  }
 
+  Pulse& pulse;
   Block block;
   MPI_Request request = MPI_REQUEST_NULL;
   std::vector<Segments> segments;
@@ -85,8 +89,8 @@ void fold_parts(const Buffer& gathered, int num_ranks, const Tensor& sum) {
 class MpiCommunicator final : public Communicator {
  public:
   // Takes over the handle. names[r] is the rank in the world of rank r.
-  MpiCommunicator(MPI_Comm handle, std::vector<int> names, int local_rank)
-      : handle_(handle), names_(std::move(names)), local_rank_(local_rank) {
+  MpiCommunicator(MPI_Comm handle, std::vector<int> names, int local_rank, Pulse& pulse)
+      : handle_(handle), names_(std::move(names)), local_rank_(local_rank), pulse_(pulse) {
     check_mpi(MPI_Comm_set_errhandler(handle_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check_mpi(MPI_Comm_rank(handle_, &rank_), "MPI_Comm_rank");
   }
@@ -121,6 +125,7 @@ class MpiCommunicator final : public Communicator {
   std::vector<int> names_;
   int rank_ = 0;
   int local_rank_;
+  Pulse& pulse_;
   int64_t num_calls_ = 0;
   int num_exceptions_ = std::uncaught_exceptions();
 };
@@ -129,6 +134,7 @@ std::vector<CallHeader> MpiCommunicator::agree(Call call) {
   call.header.sequence = num_calls_++;
   std::vector<CallHeader> calls(names_.size());
   constexpr int kBytes = sizeof(CallHeader);
+  const Pulse::Wait waiting(pulse_);
   check_mpi(MPI_Allgather(&call.header, kBytes, MPI_BYTE, calls.data(), kBytes, MPI_BYTE, handle_), "MPI_Allgather");
   check_calls(call, calls, names_);
   return calls;
@@ -145,6 +151,7 @@ bool MpiCommunicator::agree(Stream& stream, const Call& call) {
 
 std::vector<int64_t> MpiCommunicator::gather_counts(std::span<const int64_t> counts) {
   std::vector<int64_t> all(names_.size() * names_.size());
+  const Pulse::Wait waiting(pulse_);
   check_mpi(MPI_Allgather(counts.data(), size(), MPI_INT64_T, all.data(), size(), MPI_INT64_T, handle_),
             "MPI_Allgather");
   return all;
@@ -176,12 +183,13 @@ std::unique_ptr<Communicator> MpiCommunicator::split(int color) {
   }
   MPI_Comm handle = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(handle_, first, rank_, &handle), "MPI_Comm_split");
-  return std::make_unique<MpiCommunicator>(handle, std::move(names), local_rank_);
+  return std::make_unique<MpiCommunicator>(handle, std::move(names), local_rank_, pulse_);
 }
 
 Pending MpiCommunicator::broadcast(Stream& stream, const Tensor& data, int root) {
   if (!agree(stream, broadcast_call(size(), data, root)) || data.num_bytes() == 0) return {};
-  const auto transfer = std::make_shared<Transfer>(data.num_bytes());  // shared: std::function copies what it holds
+  const auto transfer =
+      std::make_shared<Transfer>(data.num_bytes(), pulse_);  // shared: std::function copies what it holds
   check_mpi(MPI_Ibcast(data.data, 1, transfer->block.type(), root, handle_, &transfer->request), "MPI_Ibcast");
   return Pending([transfer] { transfer->wait(); });
 }
@@ -189,7 +197,7 @@ Pending MpiCommunicator::broadcast(Stream& stream, const Tensor& data, int root)
 Pending MpiCommunicator::all_gather(Stream& stream, const Tensor& mine, const Tensor& all) {
   if (!agree(stream, all_gather_call(size(), rank_, mine, all)) || mine.num_bytes() == 0) return {};
   const bool in_place = mine.data == static_cast<char*>(all.data) + rank_ * mine.num_bytes();
-  const auto transfer = std::make_shared<Transfer>(mine.num_bytes());
+  const auto transfer = std::make_shared<Transfer>(mine.num_bytes(), pulse_);
   const MPI_Datatype part = transfer->block.type();
   check_mpi(
       MPI_Iallgather(in_place ? MPI_IN_PLACE : mine.data, 1, part, all.data, 1, part, handle_, &transfer->request),
@@ -200,7 +208,7 @@ Pending MpiCommunicator::all_gather(Stream& stream, const Tensor& mine, const Te
 Pending MpiCommunicator::reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) {
   if (!agree(stream, reduce_scatter_sum_call(size(), rank_, all, mine)) || mine.num_bytes() == 0) return {};
   // MPI_Ireduce_scatter may add in any order; parts that are moved first can be added in rank order.
-  const auto transfer = std::make_shared<Transfer>(mine.num_bytes());
+  const auto transfer = std::make_shared<Transfer>(mine.num_bytes(), pulse_);
   transfer->scratch = Buffer(Device::kCpu, all.num_bytes());
   const MPI_Datatype part = transfer->block.type();
   check_mpi(MPI_Ialltoall(all.data, 1, part, transfer->scratch.data(), 1, part, handle_, &transfer->request),
@@ -214,7 +222,7 @@ Pending MpiCommunicator::reduce_scatter_sum(Stream& stream, const Tensor& all, c
 Pending MpiCommunicator::all_reduce_sum(Stream& stream, const Tensor& data) {
   if (!agree(stream, all_reduce_sum_call(data)) || data.num_bytes() == 0) return {};
   // MPI_Iallreduce may add in any order.
-  const auto transfer = std::make_shared<Transfer>(data.num_bytes());
+  const auto transfer = std::make_shared<Transfer>(data.num_bytes(), pulse_);
   transfer->scratch = Buffer(Device::kCpu, data.num_bytes() * size());
   const MPI_Datatype whole = transfer->block.type();
   check_mpi(MPI_Iallgather(data.data, 1, whole, transfer->scratch.data(), 1, whole, handle_, &transfer->request),
@@ -231,7 +239,7 @@ Pending MpiCommunicator::all_to_all_rows(Stream& stream, const Tensor& send, std
   if (!agree(stream, call)) return {};
   agree_on_counts(send_counts, recv_counts);
   if (call.header.row_bytes == 0) return {};
-  const auto transfer = std::make_shared<Transfer>(call.header.row_bytes);
+  const auto transfer = std::make_shared<Transfer>(call.header.row_bytes, pulse_);
   transfer->segments = {Segments(send_counts), Segments(recv_counts)};
   const Segments &out = transfer->segments[0], &in = transfer->segments[1];
   const MPI_Datatype row = transfer->block.type();
@@ -266,7 +274,7 @@ bool MpiSession::launched() {
                      [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
-std::unique_ptr<Communicator> MpiSession::world() const {
+std::unique_ptr<Communicator> MpiSession::world(Pulse& pulse) const {
   MPI_Comm handle = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handle), "MPI_Comm_dup");
   int num_ranks = 0;
@@ -278,7 +286,7 @@ std::unique_ptr<Communicator> MpiSession::world() const {
   int local_rank = 0;
   check_mpi(MPI_Comm_rank(machine, &local_rank), "MPI_Comm_rank");
   MPI_Comm_free(&machine);
-  return std::make_unique<MpiCommunicator>(handle, std::move(names), local_rank);
+  return std::make_unique<MpiCommunicator>(handle, std::move(names), local_rank, pulse);
 }
 
 void MpiSession::abort(int code) const {

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "parallel/communicator.h"
+#include "parallel/pulse.h"
 
 namespace engram {
 
@@ -12,7 +13,7 @@ namespace engram {
 // An MPI rank cannot tell the others that it failed: they would wait for ever. So main() ends the job:
 //
 //   MpiSession session;
-//   try { run(*session.world()); }
+//   try { run(*session.world(pulse)); }
 //   catch (const Error& error) { report(error); session.abort(1); }
 class MpiSession {
  public:
@@ -27,8 +28,9 @@ class MpiSession {
 
   // All ranks of the job; every rank calls it. Host memory, any number of bytes, at most 2^31 - 1 rows of
   // all_to_all_rows on each side. Calls are checked when they are issued, for which all ranks meet; data moves between
-  // issue and wait(). Failures of MPI itself throw Error.
-  std::unique_ptr<Communicator> world() const;
+  // issue and wait(). Failures of MPI itself throw Error. The pulse, which must outlive the world, shows when the rank
+  // waits for others.
+  std::unique_ptr<Communicator> world(Pulse& pulse) const;
 
   // Ends all ranks of the job at once, with this exit code.
   [[noreturn]] void abort(int code) const;

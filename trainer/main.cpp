@@ -3,6 +3,7 @@
 #include <iostream>
 #include <thread>
 
+#include "parallel/heartbeat.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/self_communicator.h"
 #include "trainer/bench_dump.h"
@@ -59,9 +60,9 @@ constexpr auto run_alone = Overloaded{
 };
 
 // Returns the exit code.
-int run(Communicator& world, const Command& command) {
+int run(Communicator& world, Pulse& pulse, const Command& command) {
   int code = kExitOk;
-  std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, c); },
+  std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, pulse, c); },
                         [&](const EvalCommand& c) { run_eval(world, c); },
                         [&](const GenerateCommand& c) { run_generate(world, c); },
                         [&](const ExplainCommand& c) { run_explain(world, c); },
@@ -88,12 +89,13 @@ struct Ending {
 
 // Runs the command line on this rank; says what went wrong, with the rank where there are several. What a peer says
 // better is said only where the peer has not ended the job by then.
-Ending run_and_report(Communicator& world, const std::vector<std::string>& arguments, RequestSignals& signals) {
+Ending run_and_report(Communicator& world, Pulse& pulse, const std::vector<std::string>& arguments,
+                      RequestSignals& signals) {
   const std::string where = world.size() > 1 ? "rank " + std::to_string(world.rank()) + ": " : "";
   try {
     const Command command = parse_command_line(arguments);
     if (!has_safe_points(command)) signals.give_back();
-    return {.code = run(world, command)};
+    return {.code = run(world, pulse, command)};
   } catch (const Interrupted& interrupted) {
     if (world.rank() == 0) std::cerr << interrupted.what() << " before it was done" << std::endl;
     return {.code = kExitRequeue};
@@ -113,15 +115,23 @@ Ending run_and_report(Communicator& world, const std::vector<std::string>& argum
   }
 }
 
+// The main thread waits inside MPI, so nobody else can do it; the launcher ends the other ranks.
+[[noreturn]] void end_job(const std::string& problem) {
+  std::cerr << problem << std::endl;
+  std::_Exit(kExitRequeue);
+}
+
 int main_of_rank(const std::vector<std::string>& arguments) {
   RequestSignals signals;  // before MPI starts, which takes its time
+  Pulse pulse;
   if (!MpiSession::launched()) {
     SelfCommunicator world;
-    return run_and_report(world, arguments, signals).code;
+    return run_and_report(world, pulse, arguments, signals).code;
   }
   const MpiSession session;
-  const auto world = session.world();
-  const Ending ending = run_and_report(*world, arguments, signals);
+  const auto world = session.world(pulse);
+  const Heartbeat heartbeat(*world, pulse, {.end_job = end_job});
+  const Ending ending = run_and_report(*world, pulse, arguments, signals);
   if (ending.failed) session.abort(ending.code);  // while the world is there: to free it is collective
   return ending.code;
 }

@@ -64,6 +64,7 @@ struct ParallelConfig {
   double expert_headroom = 2.0;
   int64_t table = 0;
   int64_t timeout_seconds = 600;
+  double silence_seconds = 30;
 };
 
 struct DenseOptimizerConfig {
@@ -174,6 +175,8 @@ void visit_fields(ParallelConfig& c, Visitor&& field) {
         "rows that a rank has room for, over the rows that it sends to experts");
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
   field("timeout_seconds", c.timeout_seconds, Range{1, 1e6}, "seconds until a collective of GPUs counts as lost");
+  field("silence_seconds", c.silence_seconds, Range{0, 1e6},
+        "seconds without a sign of life, or in a step that is five times as long, that end the job; 0 = never");
 }
 
 template <class Visitor>

@@ -28,16 +28,16 @@ namespace {
 
 constexpr const char* kNotFinite =
     " steps in a row (train.max_skips) had a loss or a gradient that is not finite and changed nothing; look at the "
-    "data "
-    "and the learning rate; the state before them is saved as ";
+    "data and the learning rate; the state before them is saved as ";
 
 int exit_code_of(Request request) { return request == Request::kPreempt ? kExitRequeue : kExitOk; }
 
 // One run of `engram train` on one rank: the replica, its data, and what is told to the user (rank 0 alone).
 class TrainRun {
  public:
-  TrainRun(Communicator& world, const RunConfig& config)
-      : tokenizer_(load_tokenizer(config)),
+  TrainRun(Communicator& world, Pulse& pulse, const RunConfig& config)
+      : pulse_(pulse),
+        tokenizer_(load_tokenizer(config)),
         train_(config, tokenizer_.tokenizer),
         replica_(config, world, tokenizer_.map(), model_dtype(config)),
         loader_(train_.weighted(), {.seq_len = config.data.seq_len,
@@ -60,6 +60,7 @@ class TrainRun {
     if (replica_.step > 0 && validates() && !has_validated()) validate();  // it was interrupted
     told_at_ = seconds();
     while (!ends()) step();
+    pulse_.rest();
     finish_save();
     requests_.fulfilled(request_);
     if (is_first()) finish();
@@ -68,6 +69,7 @@ class TrainRun {
 
  private:
   void step() {
+    pulse_.begin_step(replica_.step + 1);
     if (!prepared_) prepare_next();
     PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt),
                                       {.request = requests_.poll(), .save_work = saver_.num_ended()});
@@ -77,6 +79,7 @@ class TrainRun {
     if (works_at_once()) tell_running();
     if (!saves() && !validates()) return prepare_next();
     tell_running();
+    pulse_.rest();
     if (validates()) validate();
     if (saves()) save();
     told_at_ = seconds();
@@ -154,14 +157,19 @@ class TrainRun {
 
   void tell_running() {
     if (!running_) return;
-    const StepReport report = std::exchange(running_, std::nullopt)->wait();
+    const StepReport report = wait_running();
     const double now = seconds(), step_seconds = now - std::exchange(told_at_, now);
     request_ = std::max(request_, report.request);
     num_skips_ = report.skipped ? num_skips_ + 1 : 0;
-    if (saver_.all_ended(report.save_work)) tell_saved(saver_.advance());
+    if (saver_.all_ended(report.save_work)) advance_save();
     if (!is_first()) return;
     tell(report, step_seconds);
     if (report.skipped) log_->event(report.step, "skip", {{"norm", report.norm}});
+  }
+
+  StepReport wait_running() {
+    const Pulse::Wait waiting(pulse_);
+    return std::exchange(running_, std::nullopt)->wait();
   }
 
   void tell(const StepReport& report, double step_seconds) {
@@ -226,6 +234,12 @@ class TrainRun {
     if (request_ == Request::kSave) requests_.fulfilled(std::exchange(request_, Request::kNone));
   }
 
+  void advance_save() {
+    pulse_.rest();  // a save that failed is tried again after a pause
+    tell_saved(saver_.advance());
+    pulse_.begin_step(replica_.step);
+  }
+
   void finish_save() { tell_saved(saver_.finish()); }
 
   void tell_saved(const std::optional<SavedCheckpoint>& saved) {
@@ -254,6 +268,7 @@ class TrainRun {
               << std::endl;
   }
 
+  Pulse& pulse_;
   RunTokenizer tokenizer_;
   TrainingData train_;
   std::optional<TokenStore> validation_;
@@ -278,8 +293,9 @@ class TrainRun {
 
 }  // namespace
 
-int run_train(Communicator& world, const TrainCommand& command) {
+int run_train(Communicator& world, Pulse& pulse, const TrainCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
+  pulse.set_limit(config.parallel.silence_seconds);
   check_trainable(config);
   check_world(config, world.size());
   if (world.rank() == 0) {
@@ -287,7 +303,7 @@ int run_train(Communicator& world, const TrainCommand& command) {
               << estimate_text(config, world.size()) << std::endl;
   }
   try {
-    TrainRun run(world, config);  // opens the tokenizer and the stores, and takes all memory
+    TrainRun run(world, pulse, config);  // opens the tokenizer and the stores, and takes all memory
     return command.dry_run ? kExitOk : run.run();
   } catch (const Interrupted& interrupted) {
     Requests(world, config.run.directory()).fulfilled(interrupted.request());

@@ -5,7 +5,8 @@
 //   ENGRAM_SHIM_RANK   the MPI rank that counts; all where it is not set
 //   ENGRAM_SHIM_FIRST  number of the first call that fails, from 0; none where it is not set
 //   ENGRAM_SHIM_COUNT  how many fail from there on
-//   ENGRAM_SHIM_ERRNO  with what; "kill": the process ends by SIGKILL before the call
+//   ENGRAM_SHIM_ERRNO  with what; "kill": the process ends by SIGKILL before the call; "hang": the call never returns;
+//                      "slow": it takes eight seconds and does not fail
 //   ENGRAM_SHIM_LOG    file that gets a line per call: number and name
 //
 // Counted are write, pwrite, fsync, rename, mkdir, remove and unlinkat.
@@ -17,10 +18,12 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -71,7 +74,11 @@ bool fails(const Target& target, const char* call) {
   const long first = number_of("ENGRAM_SHIM_FIRST", -1), count = number_of("ENGRAM_SHIM_COUNT", 1);
   if (first < 0 || number < first || number - first >= count) return false;
   const char* reason = std::getenv("ENGRAM_SHIM_ERRNO");
-  if (reason != nullptr && std::strcmp(reason, "kill") == 0) ::raise(SIGKILL);
+  const std::string what = reason == nullptr ? "" : reason;
+  if (what == "kill") ::raise(SIGKILL);
+  while (what == "hang") ::pause();
+  if (what == "slow") std::this_thread::sleep_for(std::chrono::seconds(8));
+  if (what == "slow") return false;
   errno = static_cast<int>(number_of("ENGRAM_SHIM_ERRNO", EIO));
   return true;
 }

@@ -44,7 +44,8 @@ void for_each_world(std::initializer_list<int> sizes, const std::function<void(C
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   const engram::MpiSession session;
-  const auto world = session.world();
+  engram::Pulse pulse;
+  const auto world = session.world(pulse);
   engram::test::session = &session;
   engram::test::world = world.get();
 
