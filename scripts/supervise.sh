@@ -6,17 +6,18 @@
 #
 # Again after 74 (the disk), 75 (a peer was lost, room was wanted) and where a signal killed it (128 and above); any
 # other exit code is passed on. Three starts in a row without a new checkpoint end with 93. SIGTERM, SIGUSR2 and SIGINT
-# go on to the command as SIGUSR2, and it is not started again.
+# go on to the command as SIGUSR2, and it is not started again. In a job of Slurm SIGUSR2 announces the time limit:
+# where the command then ends with 75, the job goes back into the queue. After SIGTERM that is up to Slurm.
 set -uo pipefail
 
 if [ $# -lt 2 ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
   exit 64
 fi
 directory=$1
 shift
 most_fruitless=3
-asked_to_stop=false
+asked= # the signal
 
 # The step of the newest complete checkpoint, 0 without one.
 newest_step() {
@@ -27,10 +28,12 @@ newest_step() {
 
 child=
 pass_on() {
-  asked_to_stop=true
+  asked=$1
   [ -z "$child" ] || kill -USR2 "$child" 2> /dev/null
 }
-trap pass_on TERM USR2 INT
+for signal in TERM USR2 INT; do
+  trap "pass_on $signal" "$signal"
+done
 
 fruitless=0
 while true; do
@@ -43,7 +46,11 @@ while true; do
     wait "$child"
     code=$?
   done
-  $asked_to_stop && exit "$code"
+  if [ -n "$asked" ]; then
+    trap - TERM
+    [ "$asked $code" = "USR2 75" ] && [ -n "${SLURM_JOB_ID:-}" ] && scontrol requeue "$SLURM_JOB_ID" && sleep 300
+    exit "$code" # Slurm has ended the script by now, unless it refused
+  fi
   [ "$code" -eq 74 ] || [ "$code" -eq 75 ] || [ "$code" -ge 128 ] || exit "$code"
   fruitless=$((fruitless + 1))
   [ "$(newest_step)" -gt "$before" ] && fruitless=0

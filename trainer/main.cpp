@@ -1,5 +1,6 @@
 #include <malloc.h>
 
+#include <cstdlib>
 #include <iostream>
 #include <thread>
 
@@ -82,6 +83,16 @@ int exit_code_of(const std::exception& error) {
   return dynamic_cast<const Error*>(&error) ? kExitData : kExitInternal;
 }
 
+// Without MPI each task of srun takes itself for the only rank, and all of them would do the same work.
+void check_tasks_are_ranks(const Communicator& world) {
+  const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
+  if (tasks == nullptr || world.size() > 1 || std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) return;
+  if (std::atoi(tasks) > 1) {
+    throw ConfigError("srun started " + std::string(tasks) + " tasks that know nothing of each other; " +
+                      "wanted the ranks of one job: srun --mpi=pmix (srun --mpi=list says what there is)");
+  }
+}
+
 struct Ending {
   int code = kExitOk;
   bool failed = false;  // on this rank, and nobody knows about the others
@@ -93,6 +104,7 @@ Ending run_and_report(Communicator& world, Pulse& pulse, const std::vector<std::
                       RequestSignals& signals) {
   const std::string where = world.size() > 1 ? "rank " + std::to_string(world.rank()) + ": " : "";
   try {
+    check_tasks_are_ranks(world);
     const Command command = parse_command_line(arguments);
     if (!has_safe_points(command)) signals.give_back();
     return {.code = run(world, pulse, command)};

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <thread>
 
+#include "trainer/exit_codes.h"
 #include "trainer/sweep_run.h"
 
 namespace engram {
@@ -84,10 +85,16 @@ std::string slurm_script(const SweepFile& file, const std::string& sweep_path, c
   text += fmt::format("#SBATCH --job-name={}\n#SBATCH --array={}%{}\n", file.run.name, numbers, jobs);
   text += fmt::format("#SBATCH --ntasks={}\n#SBATCH --chdir={}\n", file.sweep.ranks, here);
   text += fmt::format("#SBATCH --output={}/slurm-%A_%a.log\n", file.directory());
-  text += "#SBATCH --requeue\n#SBATCH --open-mode=append\n";
+  text += "#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --signal=B:USR2@180\n";
   for (const std::string& line : file.sweep.slurm) text += "#SBATCH " + line + "\n";
   text +=
-      fmt::format("exec '{}' sweep run '{}' --jobs 1 --trial \"$SLURM_ARRAY_TASK_ID\"\n", own_executable(), sweep_path);
+      fmt::format("'{}' sweep run '{}' --jobs 1 --trial \"$SLURM_ARRAY_TASK_ID\" &\n", own_executable(), sweep_path);
+  text += "trap 'kill -USR2 $!' TERM\ntrap 'again=1; kill -USR2 $!' USR2  # ahead of the time limit\n";
+  text += "while wait $!; code=$?; kill -0 $! 2> /dev/null; do :; done  # wait comes back for a signal, too\n";
+  text +=
+      fmt::format("trap - TERM\n[ \"$again $code\" = \"1 {}\" ] && scontrol requeue \"$SLURM_JOB_ID\" && sleep 300\n",
+                  kExitRequeue);
+  text += "exit $code  # Slurm has ended the script by now, unless it refused\n";
   return text;
 }
 

@@ -79,6 +79,12 @@ class Configuration(Refusal):
         self.check_setting("data.train=nowhere.h5", "nowhere.h5", code=DATA)
         self.check_setting("data.tokenizer=nowhere.json", "nowhere.json", code=DATA)
 
+    def test_tasks_of_slurm_that_are_no_ranks(self):
+        environment = dict(program.ENVIRONMENT, SLURM_STEP_NUM_TASKS="2")
+        code, output = program.run(corpus.train("refused"), environment=environment)
+        self.assertEqual(code, USAGE, output)
+        self.assertIn("srun started 2 tasks that know nothing of each other; wanted the ranks of one job", output)
+
     def test_a_command_that_does_not_exist(self):
         self.check(["trian", corpus.config], USAGE, '"trian": unknown command', 'did you mean "train"?')
         self.check(["train"], USAGE, "engram train --help")

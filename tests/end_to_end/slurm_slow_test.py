@@ -1,0 +1,103 @@
+"""A training job and a sweep's array under a real Slurm with two nodes: preempted, requeued, cancelled, resumed."""
+import time
+import unittest
+
+import program
+import slurm_cluster
+import sweep
+
+TRAIN = program.SOURCES / "scripts" / "slurm" / "train.sbatch"
+RANKS = 4
+STEPS = 150
+COLUMNS = ("step", "loss", "norm", "lr", "engram.unique")
+SETTINGS = (f"train.steps={STEPS}", "checkpoint.every=50", "train.global_batch=8", "train.micro_batch=1")
+
+
+def setUpModule():
+    global corpus, cluster
+    if reason := slurm_cluster.why_not():
+        raise unittest.SkipTest(reason)
+    environment = dict(program.ENVIRONMENT, ENGRAM_PROGRAM=program.PROGRAM)
+    cluster = slurm_cluster.Cluster(environment, cpus_per_node=RANKS // 2)
+    unittest.enterModuleContext(cluster)
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+
+
+def wait_for(condition, number):
+    slurm_cluster.wait_for(condition, f"job {number}", lambda: f"{cluster.job(number)}\n{cluster.logs()}",
+                           program.TIME_LIMIT)  # fmt: skip
+
+
+def state_of(number):
+    return cluster.job(number)["JobState"]
+
+
+def start_again(number):
+    """Slurm lets a job that was requeued wait for two minutes."""
+    wait_for(lambda: state_of(number) == "PENDING", number)
+    cluster.command("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+
+class Train(unittest.TestCase):
+    def submit(self, name, *options):
+        log = corpus.path / f"{name}.log"
+        arguments = map(str, corpus.train(name, *SETTINGS)[1:])
+        number = cluster.submit("--partition=low", "--nodes=2", f"--ntasks-per-node={RANKS // 2}", f"--output={log}",
+                                f"--chdir={program.SOURCES}", *options, str(TRAIN), str(corpus.run_directory(name)),
+                                *arguments)  # fmt: skip
+        return number, log
+
+    def wait_for_steps(self, name, count, number):
+        metrics = corpus.run_directory(name) / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= count, number)
+
+    def check_finished(self, name, number, log, starts):
+        wait_for(lambda: state_of(number) not in ("PENDING", "RUNNING", "COMPLETING"), number)
+        text = log.read_text(encoding="utf-8")
+        self.assertEqual(state_of(number), "COMPLETED", text + cluster.logs())
+        self.assertIn(f"start {starts}, {RANKS} ranks on engram-n[1-2]", text)
+        self.assertEqual(text.count("resuming from"), starts - 1, text)
+        self.assertEqual(text.count("on request, saved as"), starts - 1, text)
+        program.run_well(corpus.train("unbroken", *SETTINGS), RANKS)
+        self.assertEqual(corpus.csv_columns(name, *COLUMNS), corpus.csv_columns("unbroken", *COLUMNS))
+
+    def test_preempted_requeued_resumed_finished(self):
+        number, log = self.submit("preempted")
+        self.wait_for_steps("preempted", 20, number)
+        urgent = cluster.submit("--partition=high", "--nodes=2", f"--ntasks-per-node={RANKS // 2}",
+                                f"--output={corpus.path}/urgent.log", "--wrap=srun sleep 1")  # fmt: skip
+        wait_for(lambda: state_of(urgent) == "COMPLETED", urgent)
+        start_again(number)
+        self.wait_for_steps("preempted", len(corpus.metrics("preempted")) + 20, number)
+        cluster.command("scancel", "--signal=USR2", "--batch", number)  # what Slurm sends ahead of the time limit
+        start_again(number)
+        self.check_finished("preempted", number, log, starts=3)
+
+    def test_a_job_that_is_cancelled_does_not_come_back(self):
+        number, log = self.submit("cancelled")
+        self.wait_for_steps("cancelled", 20, number)
+        cluster.command("scancel", number)
+        wait_for(lambda: state_of(number) not in ("RUNNING", "COMPLETING"), number)
+        time.sleep(3)
+        self.assertEqual(state_of(number), "CANCELLED", log.read_text(encoding="utf-8"))
+        self.assertIn("on request, saved as", log.read_text(encoding="utf-8"))
+
+    def test_tasks_that_are_no_ranks_are_refused(self):
+        arguments = map(str, corpus.train("alone", *SETTINGS))
+        output = cluster.command("srun", "--ntasks=2", "--mpi=none", program.PROGRAM, *arguments, check=False)
+        self.assertIn("srun --mpi=pmix", output)
+        self.assertFalse(corpus.run_directory("alone").exists())
+
+
+class Array(unittest.TestCase):
+    def test_a_sweep_is_an_array(self):
+        small = sweep.Sweep(corpus, "array")
+        words = map(str, small.command("run", "--slurm", "--submit", "--jobs", "4"))
+        cluster.command(program.PROGRAM, *words)
+        slurm_cluster.wait_for(lambda: small.count("done") == sweep.NUM_TRIALS, "trials", cluster.logs,
+                               program.TIME_LIMIT)  # fmt: skip
+
+
+if __name__ == "__main__":
+    unittest.main()
