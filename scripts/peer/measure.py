@@ -8,8 +8,8 @@ import torch
 DATA_SHEET_FLOPS = 989e12
 
 
-def seconds_per_call(call, launches=20, groups=9):
-    """Median over groups of launches, as trainer/bench_timing.cpp does it."""
+def times_per_call(call, launches=20, groups=9):
+    """Seconds of a call in each of some groups of launches, as trainer/bench_timing.cpp does it."""
     for _ in range(3):
         call()
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(groups + 1)]
@@ -19,7 +19,11 @@ def seconds_per_call(call, launches=20, groups=9):
             call()
         mark.record()
     torch.cuda.synchronize()
-    return sorted(a.elapsed_time(b) for a, b in zip(marks, marks[1:]))[groups // 2] / launches / 1e3
+    return [a.elapsed_time(b) / launches / 1e3 for a, b in zip(marks, marks[1:])]
+
+
+def seconds_per_call(call):
+    return spread(times_per_call(call))["median"]
 
 
 def machine_rates():
