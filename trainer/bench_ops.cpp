@@ -18,10 +18,6 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kColdBytesOnCuda = int64_t{512} << 20;  // several times the cache
-constexpr int64_t kColdBytesOnCpu = int64_t{96} << 20;
-constexpr int64_t kMostSets = 16;
-
 struct OpResult {
   Spread seconds;
   double bytes = 0, flops = 0;
@@ -37,8 +33,7 @@ int64_t bytes_of_set(const BenchOp& op, const RunConfig& config, DType dtype) {
 
 OpResult measure(const BenchOp& op, Stream& stream, const RunConfig& config, DType dtype) {
   const int64_t set_bytes = bytes_of_set(op, config, dtype);
-  const int64_t cold_bytes = device_of(stream) == Device::kCuda ? kColdBytesOnCuda : kColdBytesOnCpu;
-  const int64_t num_sets = std::clamp<int64_t>(cold_bytes / std::max<int64_t>(set_bytes, 1) + 1, 2, kMostSets);
+  const int64_t num_sets = num_cold_sets(stream, set_bytes);
   Arena arena(device_of(stream), num_sets * set_bytes);
   std::deque<OpInputs> sets;
   std::vector<std::function<void()>> calls;

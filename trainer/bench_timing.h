@@ -16,8 +16,15 @@ struct Spread {
 };
 Spread spread_of(std::vector<double> values);  // at least one
 
-// Median time of one call that queues work on the stream, from several groups of calls after a warm-up.
-Spread seconds_per_call(Stream& stream, const std::function<void()>& call);
+// Median time of one call that queues work on the stream, from several groups of calls after a warm-up. Collective
+// where a group is given: its ranks make the call equally often.
+Spread seconds_per_call(Stream& stream, const std::function<void()>& call, Communicator* group = nullptr);
+
+// Tensors for several calls in turn that keep the caches cold, where one call uses num_bytes.
+int64_t num_cold_sets(const Stream& stream, int64_t num_bytes);
+
+// Bytes a second of a copy that reads and writes num_bytes in all between two places of the memory, on random values.
+double copy_rate(Stream& stream, int64_t num_bytes);
 
 // What the machine does at its best, on random values; all ranks at once, mean of the ranks.
 struct MachineRates {

@@ -24,6 +24,8 @@ struct Parsed {
   CheckpointCommands checkpoint;
   BenchStepCommand bench_step;
   BenchOpsCommand bench_ops;
+  BenchTableCommand bench_table;
+  BenchExchangeCommand bench_exchange;
   BenchDumpCommand bench_dump;
   ReportCommand report;
   SweepPlanCommand sweep_plan;
@@ -160,10 +162,51 @@ void add_bench_dump(CLI::App& group, Parsed& parsed) {
       ->type_name("N");
 }
 
+// Options of a verb about the row path.
+void add_rows_options(CLI::App* verb, BenchRowsOptions& fields) {
+  const auto add_list = [&](const char* name, auto& list, const char* what) {
+    return verb->add_option(name, list, what)->delimiter(',')->type_name("N,...");
+  };
+  CLI::Option* config =
+      verb->add_option("config", fields.config, "take tables, width and addresses from this configuration (YAML)")
+          ->type_name("CONFIG");
+  verb->add_option("--set", fields.sets, "override one key of the configuration; may be repeated")
+      ->allow_extra_args(false)
+      ->needs(config)
+      ->type_name("KEY=VALUE");
+  verb->add_option("--device", fields.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}))->type_name("NAME");
+  add_list("--tokens", fields.tokens, "tokens of a rank's step; 65536 unless told, 1024 on cpu")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--rows", fields.rows, "rows of the table; unless told as many as fill 20 GiB, 16 MiB on cpu")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  add_list("--widths", fields.widths, "elements of a row; 128 unless told")->check(CLI::PositiveNumber);
+  add_list("--rows-per-token", fields.rows_per_token, "rows that a token asks for; 16 unless told")
+      ->check(CLI::PositiveNumber);
+  add_list("--zipf", fields.zipf, "exponents of the rows' frequencies, 0 = uniform; 1 unless told")
+      ->check(in_range(0.0, 10.0));
+  verb->add_option("--values", fields.values, "type of rows on their way; bfloat16 unless told, float32 on cpu")
+      ->check(CLI::IsMember({"bfloat16", "float32"}))
+      ->type_name("NAME");
+  verb->add_option("--json", fields.json, "file that gets a line for each stage")->type_name("FILE");
+}
+
+void add_bench_rows(CLI::App& group, Parsed& parsed) {
+  add_rows_options(add_verb(group, parsed, parsed.bench_table,
+                            {"table", "Rates of the row path on one rank: lookup, row gradients, sparse updates.",
+                             "engram bench table --widths 64,128 --zipf 0,1"}),
+                   parsed.bench_table.options);
+  add_rows_options(add_verb(group, parsed, parsed.bench_exchange,
+                            {"exchange", "Rates of the exchange of rows between ranks, against all-to-all.",
+                             "mpirun -np 2 engram bench exchange --widths 80"}),
+                   parsed.bench_exchange.options);
+}
+
 void add_bench(CLI::App& app, Parsed& parsed) {
   const std::string example = "engram bench step configs/bench_512.yaml --steps 20";
-  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step, ops, dump.", example});
+  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step, ops, table, exchange, dump.", example});
   add_bench_ops(*group, parsed);
+  add_bench_rows(*group, parsed);
   add_bench_dump(*group, parsed);
   CLI::App* verb = add_verb(*group, parsed, parsed.bench_step,
                             {"step", "Rate of training steps against the matrix product's.", example});
@@ -339,6 +382,7 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
   std::string line = "engram";
   for (const std::string& argument : arguments) line += " " + argument;
   parsed.bench_step.line = parsed.bench_ops.line = line;
+  parsed.bench_table.options.line = parsed.bench_exchange.options.line = line;
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 wants the last one first
   try {
     app.parse(reversed);

@@ -125,6 +125,30 @@ struct BenchOpsCommand {
   std::string line;    // the whole command line
 };
 
+// Tables, and who asks for which of their rows; with lists, every combination of their values.
+struct BenchRowsOptions {
+  std::string config;  // gives tables, width and addresses; empty = made up as follows
+  std::vector<std::string> sets;
+  std::string device;           // cpu or cuda; empty = the configuration's, or cuda where there is a card
+  std::vector<int64_t> tokens;  // of a rank; by device where left out
+  // Of made-up tables:
+  std::optional<int64_t> rows;          // as many as fill 20 GiB on cuda, 16 MiB on cpu where left out
+  std::vector<int64_t> widths;          // 128 where left out
+  std::vector<int64_t> rows_per_token;  // 16
+  std::vector<double> zipf;             // 1
+  std::string values;                   // float32 or bfloat16, the rows' type on their way; empty = bfloat16 on cuda
+  std::string json;                     // file that gets a line for each stage; empty = none
+  std::string line;                     // the whole command line
+};
+
+struct BenchTableCommand {
+  BenchRowsOptions options;
+};
+
+struct BenchExchangeCommand {
+  BenchRowsOptions options;
+};
+
 struct BenchDumpCommand {
   std::string config;
   std::vector<std::string> sets;
@@ -191,9 +215,10 @@ using Command =
     std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
                  DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, CheckpointInspectCommand,
                  CheckpointVerifyCommand, CheckpointDiffCommand, CheckpointExportCommand, CheckpointImportCommand,
-                 BenchStepCommand, BenchOpsCommand, BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand,
-                 SweepAddCommand, SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand,
-                 ConfigSchemaCommand, CompletionCommand, ShowText>;
+                 BenchStepCommand, BenchOpsCommand, BenchTableCommand, BenchExchangeCommand, BenchDumpCommand,
+                 ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand, SweepStatusCommand,
+                 SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ConfigSchemaCommand, CompletionCommand,
+                 ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

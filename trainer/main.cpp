@@ -8,8 +8,10 @@
 #include "parallel/mpi_communicator.h"
 #include "parallel/self_communicator.h"
 #include "trainer/bench_dump.h"
+#include "trainer/bench_exchange.h"
 #include "trainer/bench_ops.h"
 #include "trainer/bench_step.h"
+#include "trainer/bench_table.h"
 #include "trainer/checkpoint_commands.h"
 #include "trainer/commands.h"
 #include "trainer/completion.h"
@@ -69,6 +71,8 @@ int run(Communicator& world, Pulse& pulse, const Command& command) {
                         [&](const ExplainCommand& c) { run_explain(world, c); },
                         [&](const BenchStepCommand& c) { run_bench_step(world, c); },
                         [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
+                        [&](const BenchTableCommand& c) { run_bench_table(world, c.options); },
+                        [&](const BenchExchangeCommand& c) { run_bench_exchange(world, c.options); },
                         [&](const CheckpointImportCommand& c) { run_checkpoint_import(world, c); },
                         [&](const auto& c) {
                           if (world.rank() == 0) run_alone(c);

@@ -161,6 +161,15 @@ TEST(CommandLine, TheOthers) {
   EXPECT_EQ(bench.line, "engram bench step a.yaml --steps 20 --warmup 0 --profile --json r.jsonl");
   EXPECT_FALSE(parse<BenchStepCommand>({"bench", "step", "a.yaml"}).steps.has_value());
   EXPECT_EQ(parse<BenchOpsCommand>({"bench", "ops", "a.yaml", "--filter", "rms"}).filter, "rms");
+  const auto table = parse<BenchTableCommand>({"bench", "table", "--widths", "64,80", "--zipf", "0,1.2"});
+  EXPECT_EQ(table.options.widths, (std::vector<int64_t>{64, 80}));
+  EXPECT_EQ(table.options.zipf, (std::vector<double>{0, 1.2}));
+  EXPECT_EQ(table.options.line, "engram bench table --widths 64,80 --zipf 0,1.2");
+  const auto exchange =
+      parse<BenchExchangeCommand>({"bench", "exchange", "a.yaml", "--tokens", "64", "--values", "float32"});
+  EXPECT_EQ(exchange.options.config, "a.yaml");
+  EXPECT_EQ(exchange.options.tokens, std::vector<int64_t>{64});
+  EXPECT_EQ(exchange.options.values, "float32");
   const auto dump = parse<BenchDumpCommand>({"bench", "dump", "a.yaml", "--output", "d", "--samples", "8"});
   EXPECT_EQ(dump.output, "d");
   EXPECT_EQ(dump.samples, 8);
@@ -246,6 +255,8 @@ TEST(CommandLine, RefusesWhatIsMissingOrOutOfRange) {
            {"data", "build", "a.txt", "--tokenizer", "t", "--output", "o", "--holdout", "0.1"},
            {"data", "build", "a.txt", "--tokenizer", "t", "--output", "o", "--on-error", "ignore"},
            {"bench", "step", "a.yaml", "--steps", "0"},
+           {"bench", "table", "--zipf", "-1"},
+           {"bench", "exchange", "--tokens", "0"},
            {"estimate", "a.yaml", "--ranks", "0"},
            {"estimate", "a.yaml", "--ranks", "two"},
            {"eval", "r", "--samples", "-1"},
