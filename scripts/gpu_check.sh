@@ -6,8 +6,8 @@
 #     --bundle DIR      programs of scripts/bundle.sh --with-tests; otherwise they are built here
 #     --output DIR      where results go, build/gpu_check unless told
 #     --configs "A B"   names in configs/bench to time, "tiny a_mha a_mha_engram" unless told
-#     --skip PART       tests, sanitizer, ops or steps; may be repeated
-#     --peer            time the PyTorch peer beside each configuration
+#     --skip PART       tests, sanitizer, ops, rows or steps; may be repeated
+#     --peer            time the PyTorch peer beside each configuration and the row path
 #
 # Ends with code 1 where a part failed; the others still run.
 set -uo pipefail
@@ -85,6 +85,13 @@ if wanted sanitizer && command -v compute-sanitizer > /dev/null; then
 fi
 if wanted ops; then
   part ops "$engram" bench ops configs/bench/a.yaml --json "$results"
+fi
+if wanted rows; then
+  # The same work on both sides; the table fills 20 GiB.
+  part rows "$engram" bench table --tokens 1048576 --rows-per-token 1 --values float32 --json "$results"
+  if [ -n "$peer" ]; then
+    part peer_rows python3 scripts/peer/rows.py table --tokens 1048576 --rows-per-token 1 --json "$results"
+  fi
 fi
 if wanted steps; then
   for name in $configs; do
