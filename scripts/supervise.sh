@@ -40,6 +40,7 @@ while true; do
   before=$(newest_step)
   "$@" &
   child=$!
+  [ -z "$asked" ] || pass_on "$asked" # it came while the child was being started
   wait "$child"
   code=$?
   while kill -0 "$child" 2> /dev/null; do # wait came back for a signal
