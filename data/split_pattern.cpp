@@ -104,7 +104,10 @@ class Translation {
 
   // A general category with its new members, for the next `count` characters of the pattern.
   void category(std::string_view name, bool is_negated, size_t count) {
-    if (name == "C" || name == "Cn") refuse(left_.substr(0, count));
+    constexpr std::string_view kFirst = "LMNPSZC";  // PCRE2 takes other spellings too, and scripts of two letters
+    const bool is_known = !name.empty() && kFirst.find(name[0]) != kFirst.npos &&
+                          (name.size() == 1 || (name[1] >= 'a' && name[1] <= 'z'));
+    if (!is_known || name == "C" || name == "Cn" || name == "Lc") refuse(left_.substr(0, count));
     if (in_class_ && is_negated) refuse("a negated category in a class");
     std::string members = fmt::format("\\p{{{}}}", name);
     for (const CategoryRange& range : kNewlyAssigned) {
