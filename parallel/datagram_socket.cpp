@@ -23,7 +23,8 @@ sockaddr_in to_system(const SocketAddress& address) {
 }
 
 void check_system(bool is_well, const char* call) {
-  ENGRAM_CHECK_AS(Unavailable, is_well, call, " for UDP: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(Unavailable, is_well, call, " for UDP: ", std::strerror(errno),
+                  "; wanted a socket over IPv4 for signs of life between ranks");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr double kBeatSeconds = 1;
 struct Invitation {
   uint64_t key = 0;
   int64_t num_addresses = 0;
-  std::array<SocketAddress, 16> addresses = {};
+  std::array<SocketAddress, 64> addresses = {};
 };
 
 Invitation invite(const DatagramSocket& socket) {

@@ -18,7 +18,7 @@ struct HeartbeatOptions {
 };
 
 // Notices a rank that is stopped, cut off or stuck, for which its peers would wait for ever inside MPI. A thread of
-// each rank sends a sign of life every second, beside MPI: to rank 0, and from there to all. Whoever misses a rank
+// each rank sends a sign of life every second, beside MPI: to rank 0, and rank 0 to all. Whoever misses a rank
 // (RankWatch) calls end_job(), once.
 class Heartbeat {
  public:

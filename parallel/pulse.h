@@ -35,14 +35,15 @@ class Pulse {
   void rest() { step_ = 0; }
   State state() const { return {.step = step_, .num_waits = num_waits_, .waits = waits_}; }
 
-  // After how many seconds a rank that should have been heard, or seen to move, counts as lost; 0 = never.
+  // After how many seconds a rank that should have been heard, or seen to move, counts as lost; 0 = never, as until
+  // the first call.
   void set_limit(double seconds) { limit_seconds_ = seconds; }
   double limit_seconds() const { return limit_seconds_; }
 
  private:
   std::atomic<int64_t> step_ = 0, num_waits_ = 0;
   std::atomic<bool> waits_ = false;
-  std::atomic<double> limit_seconds_ = 30;
+  std::atomic<double> limit_seconds_ = 0;
 };
 
 }  // namespace engram

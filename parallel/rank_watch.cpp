@@ -69,7 +69,10 @@ std::string RankWatch::find_stuck() const {
   if (last->sign.state.step == 0) return "";  // it rests
   const std::string what =
       fmt::format("step {} takes more than parallel.silence_seconds and than five steps: ", late->sign.state.step);
-  if (!is_behind(*last, *first)) return what + "all ranks wait at the same place, for each other or for their devices";
+  if (!is_behind(*last, *first)) {
+    return what + (last->sign.state.waits ? "all ranks wait at the same place, for each other or for their devices"
+                                          : "no rank waits for another, all compute");
+  }
   return what + "the others wait for " + last->name + ", which is stuck";
 }
 

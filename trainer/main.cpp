@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "parallel/heartbeat.h"
@@ -97,6 +98,12 @@ void check_tasks_are_ranks(const Communicator& world) {
   }
 }
 
+// The main thread waits inside MPI, so nobody else can do it; the launcher ends the other ranks.
+[[noreturn]] void end_job(const std::string& problem) {
+  std::cerr << problem << std::endl;
+  std::_Exit(kExitRequeue);
+}
+
 struct Ending {
   int code = kExitOk;
   bool failed = false;  // on this rank, and nobody knows about the others
@@ -104,11 +111,12 @@ struct Ending {
 
 // Runs the command line on this rank; says what went wrong, with the rank where there are several. What a peer says
 // better is said only where the peer has not ended the job by then.
-Ending run_and_report(Communicator& world, Pulse& pulse, const std::vector<std::string>& arguments,
-                      RequestSignals& signals) {
+Ending run_and_report(Communicator& world, Pulse& pulse, std::optional<Heartbeat>& heartbeat,
+                      const std::vector<std::string>& arguments, RequestSignals& signals) {
   const std::string where = world.size() > 1 ? "rank " + std::to_string(world.rank()) + ": " : "";
   try {
     check_tasks_are_ranks(world);
+    if (world.size() > 1) heartbeat.emplace(world, pulse, HeartbeatOptions{.end_job = end_job});
     const Command command = parse_command_line(arguments);
     if (!has_safe_points(command)) signals.give_back();
     return {.code = run(world, pulse, command)};
@@ -131,23 +139,18 @@ Ending run_and_report(Communicator& world, Pulse& pulse, const std::vector<std::
   }
 }
 
-// The main thread waits inside MPI, so nobody else can do it; the launcher ends the other ranks.
-[[noreturn]] void end_job(const std::string& problem) {
-  std::cerr << problem << std::endl;
-  std::_Exit(kExitRequeue);
-}
-
 int main_of_rank(const std::vector<std::string>& arguments) {
   RequestSignals signals;  // before MPI starts, which takes its time
   Pulse pulse;
   if (!MpiSession::launched()) {
     SelfCommunicator world;
-    return run_and_report(world, pulse, arguments, signals).code;
+    std::optional<Heartbeat> none;
+    return run_and_report(world, pulse, none, arguments, signals).code;
   }
   const MpiSession session;
   const auto world = session.world(pulse);
-  const Heartbeat heartbeat(*world, pulse, {.end_job = end_job});
-  const Ending ending = run_and_report(*world, pulse, arguments, signals);
+  std::optional<Heartbeat> heartbeat;
+  const Ending ending = run_and_report(*world, pulse, heartbeat, arguments, signals);
   if (ending.failed) session.abort(ending.code);  // while the world is there: to free it is collective
   return ending.code;
 }

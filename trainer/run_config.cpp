@@ -97,6 +97,11 @@ ConfigProblems validate(const RunConfig& c) {
                         fmt::format("store \"{}\" of weight {}; wanted a token store and a weight above 0", store.store,
                                     store.weight)});
   }
+  if (const double seconds = c.parallel.silence_seconds; seconds > 0 && seconds < 3) {
+    problems.push_back(
+        {{"parallel.silence_seconds"},
+         fmt::format("{:g}, where ranks give a sign of life every second; wanted 3 or more, or 0 = never", seconds)});
+  }
   if (c.device == DeviceChoice::kCpu && c.train.precision == Precision::kBFloat16) {
     problems.push_back({{"train.precision", "device"}, "bfloat16 on cpu; wanted float32 or auto"});
   }

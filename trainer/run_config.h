@@ -176,7 +176,7 @@ void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
   field("timeout_seconds", c.timeout_seconds, Range{1, 1e6}, "seconds until a collective of GPUs counts as lost");
   field("silence_seconds", c.silence_seconds, Range{0, 1e6},
-        "seconds without a sign of life, or in a step that is five times as long, that end the job; 0 = never");
+        "training: seconds without a sign of life, or of a step longer than five others, that end it; 0 = never");
 }
 
 template <class Visitor>

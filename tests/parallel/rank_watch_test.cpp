@@ -127,6 +127,13 @@ TEST(RankWatchTest, NamesTheRankThatDoesNotLeaveACollectiveThatTheOthersHaveLeft
   EXPECT_NE(problem->find("the others wait for rank 2 on c"), std::string::npos) << *problem;
 }
 
+TEST(RankWatchTest, SaysThatAllCompute) {
+  RankWatch watch(kHosts, 0, kTick);
+  const auto problem = stay_in_step(watch, kWorking, {{1, kWorking}, {2, kWorking}, {3, kWorking}});
+  ASSERT_TRUE(problem.has_value());
+  EXPECT_NE(problem->find("no rank waits for another"), std::string::npos) << *problem;
+}
+
 TEST(RankWatchTest, SaysWhereAllWait) {
   RankWatch watch(kHosts, 0, kTick);
   const auto problem = stay_in_step(watch, kWaiting, {{1, kWaiting}, {2, kWaiting}, {3, kWaiting}});

@@ -197,6 +197,13 @@ TEST(Config, WorldRules) {
             "model.engram.rows_per_head: 16 rows in a layer's table are fewer than the 32 ranks that share it");
 }
 
+TEST(Config, SilenceLastsSomeSignsOfLife) {
+  EXPECT_EQ(refusal([] { small_config({"parallel.silence_seconds=0"}); }), "");
+  EXPECT_EQ(refusal([] { small_config({"parallel.silence_seconds=3"}); }), "");
+  EXPECT_NE(refusal([] { small_config({"parallel.silence_seconds=0.5"}); }).find("parallel.silence_seconds: 0.5"),
+            std::string::npos);
+}
+
 TEST(Config, PrecisionAndDevice) {
   EXPECT_EQ(model_dtype(small_config()), DType::kFloat32);
   EXPECT_EQ(model_dtype(small_config({"device=cuda"})), DType::kBFloat16);

@@ -139,6 +139,7 @@ std::string other_value(const FieldInfo& field) {
       {"model.vocab_size", "4096"},
       {"parallel.expert", "2"},
       {"parallel.expert_headroom", "2.5"},
+      {"parallel.silence_seconds", "4.5"},
   };
   if (const auto found = special.find(field.path); found != special.end()) return found->second;
   if (field.type == "true or false") return field.value == "true" ? "false" : "true";
