@@ -87,6 +87,13 @@ ConfigProblems validate(const EngramConfig& c) {
   return problems;
 }
 
+std::string unpublished_part(const EngramConfig& c) {
+  if (!c.enabled()) return "";
+  if (!c.gated()) return fmt::format("fusion {}, wanted gate", enum_name(c.fusion));
+  if (c.addressing != Addressing::kHash) return fmt::format("addressing {}, wanted hash", enum_name(c.addressing));
+  return c.compression ? "" : "compression false, wanted true";
+}
+
 ConfigProblems validate(const ConnectionsConfig& c) {
   ConfigProblems problems = range_problems(c);
   if (c.kind == ConnectionKind::kResidual && c.streams != 1) {

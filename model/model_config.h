@@ -88,8 +88,6 @@ struct EngramConfig {
   int64_t pad_token = 0;  // raw token id that fills blocked slots
 
   bool gated() const { return fusion == MemoryFusion::kGate; }
-  // As released models have it, whatever its sizes; otherwise a control of an experiment.
-  bool as_published() const { return gated() && addressing == Addressing::kHash && compression; }
   bool enabled() const { return !layers.empty(); }
   int64_t max_order() const { return orders.empty() ? 0 : orders.back(); }
   int64_t num_columns() const { return static_cast<int64_t>(orders.size()) * heads; }
@@ -100,6 +98,8 @@ struct EngramConfig {
   }
 };
 ConfigProblems validate(const EngramConfig& config);
+// What controls of experiments have and released models do not: "fusion mean, wanted gate"; "" where nothing is.
+std::string unpublished_part(const EngramConfig& config);
 
 struct ConnectionsConfig {
   ConnectionKind kind = ConnectionKind::kResidual;  // mhc is for accounting alone

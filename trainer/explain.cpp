@@ -28,8 +28,8 @@ std::vector<uint8_t> segment_starts(const std::vector<int32_t>& tokens, const Bp
 Explanation explain(std::vector<int32_t> tokens, const RunTokenizer& tokenizer, const EngramConfig& config) {
   ENGRAM_CHECK(!tokens.empty(), "explain: the text has no token; give at least one character");
   ENGRAM_CHECK(config.enabled(), "explain: model.engram.layers is empty; wanted a model with memory");
-  ENGRAM_CHECK(config.as_published(), "explain: model.engram has another fusion than gate, another addressing than ",
-               "hash, or no compression; wanted memory as it is published");
+  const std::string control = unpublished_part(config);
+  ENGRAM_CHECK(control.empty(), "explain: the model has model.engram.", control);
   Explanation result{.tokens = std::move(tokens),
                      .starts = {},
                      .keys = {},

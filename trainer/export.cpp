@@ -166,9 +166,9 @@ void export_checkpoint(const CheckpointReader& checkpoint, const RunConfig& conf
   ENGRAM_CHECK(digest == tokenizer.tokenizer.digest(), config.data.tokenizer, ": its digest is ",
                tokenizer.tokenizer.digest(), ", that of the checkpoint's tokenizer ", digest,
                "; give the tokenizer of the run with --tokenizer");
-  ENGRAM_CHECK(!config.model.engram.enabled() || config.model.engram.as_published(), checkpoint.path(),
-               ": model.engram has another fusion than gate, another addressing than hash, or no compression; released "
-               "models and transformers know none of these");
+  const std::string control = unpublished_part(config.model.engram);
+  ENGRAM_CHECK(control.empty(), checkpoint.path(), ": has model.engram.", control,
+               "; released models and transformers know only that");
   ENGRAM_CHECK(!fs::exists(options.output), options.output, ": exists already; wanted a new directory");
   const std::string unfinished = options.output + ".unfinished";
   fs::remove_all(unfinished);

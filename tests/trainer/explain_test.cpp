@@ -75,6 +75,18 @@ TEST_F(ExplainTest, DocumentsDoNotSeeOneAnotherUnlessTheWholeSequenceIsOne) {
   EXPECT_EQ(rows_of(together, count + 3, count - 2), rows_of(alone, 2, count - 2));  // all they see is the same
 }
 
+TEST_F(ExplainTest, ControlsOfExperimentsAreRefused) {
+  const auto refused = [&] { return test::error_of([&] { explained("text"); }); };
+  config.model.engram.fusion = MemoryFusion::kHalf;
+  EXPECT_NE(refused().find("model.engram.fusion half, wanted gate"), std::string::npos);
+  config.model.engram.fusion = MemoryFusion::kGate;
+  config.model.engram.addressing = Addressing::kConstant;
+  EXPECT_NE(refused().find("model.engram.addressing constant, wanted hash"), std::string::npos);
+  config.model.engram.addressing = Addressing::kHash;
+  config.model.engram.compression = false;
+  EXPECT_NE(refused().find("model.engram.compression false, wanted true"), std::string::npos);
+}
+
 TEST_F(ExplainTest, GatesAreThoseOfAForwardPass) {
   run_ranks(2, [&](Communicator& world) {
     Replica replica(config, world, tokenizer.map(), DType::kFloat32);
