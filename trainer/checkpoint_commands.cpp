@@ -114,7 +114,7 @@ void run_checkpoint_import(Communicator& world, const CheckpointImportCommand& c
   const std::string checkpoints = config.run.directory() + "/checkpoints";
   ENGRAM_CHECK(!newest_checkpoint(checkpoints), checkpoints, ": has a checkpoint already; wanted a new --output");
   const RunTokenizer tokenizer = load_tokenizer(config);
-  const RunIdentity identity = identity_of(tokenizer, nullptr);
+  const RunIdentity identity = identity_of(tokenizer);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_export(replica, identity, command.directory);
   save_checkpoint(replica, identity, checkpoints);

@@ -81,7 +81,7 @@ void run_tasks(Communicator& world, const EvalCommand& command, RunConfig config
   for (const EvalTask& task : tasks) items.push_back(read_eval_items(task, command.root, tokenizer.tokenizer));
   config.train.micro_batch = std::max<int64_t>(1, kTokensAtOnce / config.data.seq_len);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
-  load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+  load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
 
   const bool is_first = world.rank() == 0;
   if (is_first) std::cout << eval_table_head() << std::flush;
@@ -135,7 +135,7 @@ void run_eval(Communicator& world, const EvalCommand& command) {
   const TokenStore store = open_store(path, tokenizer.tokenizer);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   requests.leave_if_asked();
-  load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+  load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
 
   const BatchLoader loader(
       store,
@@ -153,7 +153,7 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
   check_texts_stand_alone(config, checkpoint);
   const RunTokenizer tokenizer = load_tokenizer(config);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
-  load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+  load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
 
   Utf8Stream text;
   const auto print = [&](const std::string& part) {
@@ -182,7 +182,7 @@ void run_explain(Communicator& world, const ExplainCommand& command) {
   Explanation explanation = explain(tokenizer.tokenizer.encode(command.text), tokenizer, config.model.engram);
   if (has_checkpoint) {
     Replica replica(config, world, tokenizer.map(), model_dtype(config));
-    load_checkpoint(replica, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+    load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
     explanation.gates = engram_gates(replica, explanation);
   }
   if (world.rank() == 0) std::cout << explanation_text(explanation, tokenizer, stdout_is_terminal()) << std::flush;

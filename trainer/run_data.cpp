@@ -40,15 +40,15 @@ std::string TrainingData::digest() const {
 }
 
 RunIdentity identity_of(const RunTokenizer& tokenizer, const TrainingData& train) {
-  RunIdentity identity = identity_of(tokenizer, nullptr);
+  RunIdentity identity = identity_of(tokenizer);
   identity.data_digest = train.digest();
   return identity;
 }
 
-RunIdentity identity_of(const RunTokenizer& tokenizer, const TokenStore* train) {
+RunIdentity identity_of(const RunTokenizer& tokenizer) {
   return {.tokenizer_digest = tokenizer.tokenizer.digest(),
           .vocabulary_digest = tokenizer.vocabulary.digest(),
-          .data_digest = train == nullptr ? "" : train->digest()};
+          .data_digest = ""};
 }
 
 }  // namespace engram

@@ -49,6 +49,6 @@ class TrainingData {
 };
 
 RunIdentity identity_of(const RunTokenizer& tokenizer, const TrainingData& train);
-RunIdentity identity_of(const RunTokenizer& tokenizer, const TokenStore* train);
+RunIdentity identity_of(const RunTokenizer& tokenizer);  // without data
 
 }  // namespace engram

@@ -24,7 +24,7 @@ using test::TemporaryDirectory;
 struct ExportTest : ::testing::Test {
   RunConfig config = export_run();
   RunTokenizer tokenizer = load_tokenizer(config);
-  RunIdentity identity = identity_of(tokenizer, nullptr);
+  RunIdentity identity = identity_of(tokenizer);
   TemporaryDirectory directory;
   std::string checkpoint = test::trained_checkpoint(config, tokenizer, 3, directory / "checkpoints");
   std::string output = directory / "exported";

@@ -24,7 +24,7 @@ inline std::string trained_checkpoint(const RunConfig& config, const RunTokenize
   run_ranks(num_ranks, [&](Communicator& world) {
     Replica r(config, world, tokenizer.map(), DType::kFloat32);
     made_up_steps(r, 4);
-    save_checkpoint(r, identity_of(tokenizer, nullptr), directory);
+    save_checkpoint(r, identity_of(tokenizer), directory);
   });
   return newest_checkpoint(directory).value();
 }

@@ -58,7 +58,7 @@ void export_with_reference(const std::string& checkpoint, const RunTokenizer& to
   tokens.resize(static_cast<size_t>(config.data.seq_len));
   run_ranks(1, [&](Communicator& world) {
     Replica r(config, world, tokenizer.map(), DType::kFloat32);
-    load_checkpoint(r, identity_of(tokenizer, nullptr), checkpoint, LoadScope::kWeights);
+    load_checkpoint(r, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
     const std::vector<float> logits = logits_of(r, tokens, end_of_text);
     SafetensorsWriter writer(directory + ".reference",
                              {{.name = "logits", .shape = {std::ssize(tokens), config.model.vocab_size}},
