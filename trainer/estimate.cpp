@@ -68,7 +68,7 @@ int64_t largest_slice(const RunConfig& config, int64_t world_size) {
   return std::min(part_size, *std::max_element(numels.begin(), numels.end()));
 }
 
-// What a rank on the CPU holds besides the model. A sum over MPI ranks, be it one, takes all parts first; a save beside
+// What a rank on the CPU holds besides the model. A sum over MPI ranks takes all parts first; a save beside
 // the training copies all that the rank stores, another one an array at a time.
 void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
   const int64_t wide = size_of(accumulator(model_dtype(config)));
@@ -192,9 +192,9 @@ std::string estimate_text(const RunConfig& config, int64_t world_size) {
   add_line(text, "tokens per step", scaled_text(static_cast<double>(config.train.global_batch * config.data.seq_len)));
   if (config.model.connections.streams == 1 && config.model.attention.kind == AttentionKind::kGqa) {
     add_memory(text, estimate_memory(config, world_size), world_size);
+    text += "checkpoint\n";
+    add_line(text, "of all ranks", mebibytes(checkpoint_bytes(config, world_size)));
   }
-  text += "checkpoint\n";
-  add_line(text, "of all ranks", mebibytes(checkpoint_bytes(config, world_size)));
   return text;
 }
 
