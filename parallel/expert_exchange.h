@@ -24,9 +24,9 @@ struct ExpertRoute {
 // Carries rows to the ranks that hold their experts and back, dropping none. Collective: all ranks of the group make
 // the same calls in the same order.
 //
-//   ExpertRoute route = exchange.route(stream, plan.offsets, num_rows);            // counts, the one wait of the host
-//   exchange.dispatch(stream, rows, route, arrived).wait();              // to the experts
-//   exchange.combine(stream, arrived, route, rows).wait();               // and back
+//   ExpertRoute route = exchange.route(stream, plan.offsets, num_rows);  // counts, the one wait of the host
+//   exchange.dispatch(stream, rows, route, arrived).wait();        // to the experts
+//   exchange.combine(stream, arrived, route, rows).wait();         // and back
 class ExpertExchange {
  public:
   // headroom: a rank receives at most headroom times the rows that the rank with most of them sends. group.size() must

@@ -117,7 +117,7 @@ TEST_F(TokenStoreDamageTest, EveryFlippedByteUnderASealIsRefusedOrHarmless) {
     if (status != 0) write_with_byte(progress->at, bytes[progress->at]), ++progress->at;
   }
   EXPECT_EQ(progress->num_wrong, 0);
-  EXPECT_GT(progress->num_refused, static_cast<int>(bytes.size()) / 3);
+  EXPECT_GT(progress->num_refused, static_cast<int>(bytes.size()) / 3);  // most others are room that HDF5 leaves unused
   ::munmap(memory, sizeof(ChildProgress));
 }
 
