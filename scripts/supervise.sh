@@ -49,7 +49,10 @@ while true; do
   done
   if [ -n "$asked" ]; then
     trap - TERM
-    [ "$asked $code" = "USR2 75" ] && [ -n "${SLURM_JOB_ID:-}" ] && scontrol requeue "$SLURM_JOB_ID" && sleep 300
+    if [ "$asked $code" = "USR2 75" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+      sleep 5 # the nodes' daemons clean up: a requeue kills them, and a socket that they leave stops the next start
+      scontrol requeue "$SLURM_JOB_ID" && sleep 300
+    fi
     exit "$code" # Slurm has ended the script by now, unless it refused
   fi
   [ "$code" -eq 74 ] || [ "$code" -eq 75 ] || [ "$code" -ge 128 ] || exit "$code"

@@ -91,9 +91,10 @@ std::string slurm_script(const SweepFile& file, const std::string& sweep_path, c
       fmt::format("'{}' sweep run '{}' --jobs 1 --trial \"$SLURM_ARRAY_TASK_ID\" &\n", own_executable(), sweep_path);
   text += "trap 'kill -USR2 $!' TERM\ntrap 'again=1; kill -USR2 $!' USR2  # ahead of the time limit\n";
   text += "while wait $!; code=$?; kill -0 $! 2> /dev/null; do :; done  # wait comes back for a signal, too\n";
-  text +=
-      fmt::format("trap - TERM\n[ \"$again $code\" = \"1 {}\" ] && scontrol requeue \"$SLURM_JOB_ID\" && sleep 300\n",
-                  kExitRequeue);
+  // The nodes' daemons clean up first: a requeue kills them, and a socket that they leave stops the next start.
+  text += fmt::format(
+      "trap - TERM\n[ \"$again $code\" = \"1 {}\" ] && sleep 5 && scontrol requeue \"$SLURM_JOB_ID\" && sleep 300\n",
+      kExitRequeue);
   text += "exit $code  # Slurm has ended the script by now, unless it refused\n";
   return text;
 }
