@@ -25,6 +25,17 @@ std::vector<int64_t> rows_per_table(const NgramLayout& layout) {
   return rows;
 }
 
+NgramHashConstants host_constants(const NgramLayer& layer, int64_t heads, int32_t pad_id) {
+  const auto tensor_over = [](const std::vector<int64_t>& values) {
+    return Tensor(const_cast<int64_t*>(values.data()), DType::kInt64, {std::ssize(values)});
+  };
+  return {.heads = heads,
+          .pad_id = pad_id,
+          .multipliers = tensor_over(layer.multipliers),
+          .primes = tensor_over(layer.primes),
+          .offsets = tensor_over(layer.offsets)};
+}
+
 namespace {
 
 // The key of each raw token id in n-grams.

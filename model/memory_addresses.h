@@ -17,6 +17,9 @@ NgramLayout make_ngram_layout(const EngramConfig& config, int64_t compressed_voc
 // Rows of each Engram layer's table, in the order of config.layers.
 std::vector<int64_t> rows_per_table(const NgramLayout& layout);
 
+// A layer's constants as ngram_hash() takes them on the CPU; the layer must outlive them.
+NgramHashConstants host_constants(const NgramLayer& layer, int64_t heads, int32_t pad_id);
+
 // Turns token ids into global rows (see RowLayout) on the device: compress, hash, and offset by the layer's table.
 class MemoryAddresses {
  public:

@@ -45,14 +45,6 @@ CLI::App* add_verb(CLI::App& parent, Parsed& parsed, const Fields& fields, const
   return add_verb(parent, parsed.command, fields, about);
 }
 
-template <class Fields>
-void add_config(CLI::App* verb, Fields& fields) {
-  verb->add_option("config", fields.config, "configuration file (YAML)")->required()->type_name("CONFIG");
-  verb->add_option("--set", fields.sets, "override one key, lists as [1, 2]; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("KEY=VALUE");
-}
-
 void add_train(CLI::App& app, Parsed& parsed) {
   CLI::App* verb = add_verb(app, parsed, parsed.train,
                             {"train", "Train a model; resumes from the newest checkpoint of the run.",

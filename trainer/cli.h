@@ -81,6 +81,12 @@ struct DataVerifyCommand {
   std::vector<std::string> stores;
 };
 
+struct DataNgramsCommand {
+  std::string config;
+  std::vector<std::string> sets;
+  int64_t tokens = 1'000'000;  // of data.train, in the order of training
+};
+
 struct CheckpointInspectCommand {
   std::string checkpoint;
 };
@@ -213,12 +219,12 @@ struct ShowText {
 
 using Command =
     std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
-                 DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, CheckpointInspectCommand,
-                 CheckpointVerifyCommand, CheckpointDiffCommand, CheckpointExportCommand, CheckpointImportCommand,
-                 BenchStepCommand, BenchOpsCommand, BenchTableCommand, BenchExchangeCommand, BenchDumpCommand,
-                 ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand, SweepStatusCommand,
-                 SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ConfigSchemaCommand, CompletionCommand,
-                 ShowText>;
+                 DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, DataNgramsCommand,
+                 CheckpointInspectCommand, CheckpointVerifyCommand, CheckpointDiffCommand, CheckpointExportCommand,
+                 CheckpointImportCommand, BenchStepCommand, BenchOpsCommand, BenchTableCommand, BenchExchangeCommand,
+                 BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,
+                 SweepStatusCommand, SweepReportCommand, ConfigPrintCommand, ConfigExplainCommand, ConfigSchemaCommand,
+                 CompletionCommand, ShowText>;
 
 // `arguments` without the program's name. Throws ConfigError (kExitUsage) for anything it does not know, with the
 // nearest verb or option.

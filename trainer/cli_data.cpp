@@ -64,15 +64,26 @@ void add_verify(CLI::App& group, DataVerifyCommand& fields, Command& chosen) {
   verb->add_option("stores", fields.stores, "token stores")->required()->type_name("STORE");
 }
 
+void add_ngrams(CLI::App& group, DataNgramsCommand& fields, Command& chosen) {
+  CLI::App* verb = add_verb(group, chosen, fields,
+                            {"ngrams", "How n-grams of the training data share the rows of tables.",
+                             "engram data ngrams configs/english_1m.yaml --tokens 5000000"});
+  add_config(verb, fields);
+  verb->add_option("--tokens", fields.tokens, "first tokens in the order of training; 1000000 unless told")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+}
+
 }  // namespace
 
 void add_data(CLI::App& app, DataCommands& data, Command& chosen) {
   const std::string example =
       "engram data build books/ --tokenizer data/tokenizers/english_8k/tokenizer.json --output books.h5";
-  CLI::App* group = add_group(app, {"data", "Token stores: build, inspect, verify, tokenize.", example});
+  CLI::App* group = add_group(app, {"data", "Token stores: build, inspect, verify, ngrams, tokenize.", example});
   add_build(*group, data.build, chosen, example);
   add_inspect(*group, data.inspect, chosen);
   add_verify(*group, data.verify, chosen);
+  add_ngrams(*group, data.ngrams, chosen);
   add_tokenize(*group, data.tokenize, chosen);
 }
 

@@ -33,6 +33,15 @@ inline CLI::App* add_group(CLI::App& app, const Verb& about) {
   return group;
 }
 
+// A configuration file, and --set.
+template <class Fields>
+void add_config(CLI::App* verb, Fields& fields) {
+  verb->add_option("config", fields.config, "configuration file (YAML)")->required()->type_name("CONFIG");
+  verb->add_option("--set", fields.sets, "override one key, lists as [1, 2]; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
+}
+
 // Unlike CLI::Range, refuses nan.
 inline CLI::Validator in_range(double low, double high) {
   const auto problem = [low, high](const std::string& text) {
@@ -49,6 +58,7 @@ struct DataCommands {
   DataBuildCommand build;
   DataInspectCommand inspect;
   DataVerifyCommand verify;
+  DataNgramsCommand ngrams;
   DataTokenizeCommand tokenize;
 };
 void add_data(CLI::App& app, DataCommands& data, Command& chosen);

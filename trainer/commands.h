@@ -10,6 +10,7 @@ void run_estimate(const EstimateCommand& command);
 void run_data_build(const DataBuildCommand& command);
 void run_data_inspect(const DataInspectCommand& command);
 void run_data_verify(const DataVerifyCommand& command);
+void run_data_ngrams(const DataNgramsCommand& command);
 void run_data_tokenize(const DataTokenizeCommand& command);
 void run_report(const ReportCommand& command);
 void run_config_print(const ConfigPrintCommand& command);

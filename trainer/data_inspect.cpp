@@ -8,6 +8,8 @@
 #include "data/bpe_tokenizer.h"
 #include "data/token_store.h"
 #include "trainer/commands.h"
+#include "trainer/config.h"
+#include "trainer/ngram_statistics.h"
 #include "trainer/progress.h"
 #include "trainer/run_data.h"
 
@@ -100,6 +102,19 @@ void run_data_verify(const DataVerifyCommand& command) {
     }
   }
   if (!problems.empty()) throw Error(problems);
+}
+
+void run_data_ngrams(const DataNgramsCommand& command) {
+  const RunConfig config = load_config(command.config, command.sets);
+  const RunTokenizer tokenizer = load_tokenizer(config);
+  const TrainingData data(config, tokenizer.tokenizer);
+  const BatchLoader loader(data.weighted(), {.seq_len = config.data.seq_len,
+                                             .history = config.model.engram.max_order() - 1,
+                                             .seed = static_cast<uint64_t>(config.run.seed),
+                                             .order = SampleOrder::kShuffled});
+  const int64_t num_samples = std::max<int64_t>(command.tokens / config.data.seq_len, 1);
+  const Batch batch = loader.load(0, std::min(num_samples, loader.num_windows()));
+  std::cout << ngram_statistics_text(ngram_statistics(batch, config.model.engram, tokenizer)) << std::flush;
 }
 
 }  // namespace engram

@@ -42,15 +42,11 @@ Explanation explain(std::vector<int32_t> tokens, const RunTokenizer& tokenizer, 
   Stream stream = CpuQueue{};
   const auto num_tokens = static_cast<int64_t>(result.tokens.size());
   const int64_t num_columns = result.layout.num_columns();
-  for (NgramLayer layer : result.layout.layers) {
-    const NgramHashConstants constants{.heads = config.heads,
-                                       .pad_id = tokenizer.vocabulary.key_of(config.pad_token),
-                                       .multipliers = tensor_on(layer.multipliers, {config.max_order()}),
-                                       .primes = tensor_on(layer.primes, {num_columns}),
-                                       .offsets = tensor_on(layer.offsets, {num_columns})};
+  for (const NgramLayer& layer : result.layout.layers) {
     std::vector<int64_t>& rows = result.rows.emplace_back(static_cast<size_t>(num_tokens * num_columns));
     ngram_hash(stream, tensor_on(result.keys, {1, num_tokens}), tensor_on(result.starts, {1, num_tokens}),
-               /*history=*/0, constants, tensor_on(rows, {num_tokens, num_columns}));
+               /*history=*/0, host_constants(layer, config.heads, tokenizer.vocabulary.key_of(config.pad_token)),
+               tensor_on(rows, {num_tokens, num_columns}));
   }
   return result;
 }

@@ -45,6 +45,7 @@ constexpr auto run_alone = Overloaded{
     [](const DataBuildCommand& c) { run_data_build(c); },
     [](const DataInspectCommand& c) { run_data_inspect(c); },
     [](const DataVerifyCommand& c) { run_data_verify(c); },
+    [](const DataNgramsCommand& c) { run_data_ngrams(c); },
     [](const DataTokenizeCommand& c) { run_data_tokenize(c); },
     [](const ReportCommand& c) { run_report(c); },
     [](const CheckpointInspectCommand& c) { run_checkpoint_inspect(c); },

@@ -136,6 +136,14 @@ TEST(CommandLine, DataInspectAndVerify) {
   EXPECT_NE(refused({"data", "verify"}), "");
 }
 
+TEST(CommandLine, DataNgrams) {
+  const auto command = parse<DataNgramsCommand>({"data", "ngrams", "c.yaml", "--tokens", "5000", "--set", "a=1"});
+  EXPECT_EQ(command.config, "c.yaml");
+  EXPECT_EQ(command.tokens, 5000);
+  EXPECT_EQ(command.sets, (std::vector<std::string>{"a=1"}));
+  EXPECT_NE(refused({"data", "ngrams", "c.yaml", "--tokens", "0"}), "");
+}
+
 TEST(CommandLine, DataTokenize) {
   const auto command = parse<DataTokenizeCommand>(
       {"data", "tokenize", "a.txt", "--tokenizer", "t", "--text-field", "body", "--added-tokens", "--threads", "2"});
