@@ -185,7 +185,7 @@ void MetricsLog::write(const StepMetrics& metrics) {
 void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& fields) {
   Json object{{"step", step}, {"event", kind}, {"time", utc_now()}};
   for (const auto& [name, value] : fields) {
-    std::visit([&](const auto& content) { object[name] = content; }, value);
+    std::visit([&field = object[name]](const auto& content) { field = content; }, value);
   }
   events_->append(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   if (tensorboard_) tensorboard_->write(step, scalars_of(kind, fields));
