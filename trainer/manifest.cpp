@@ -44,6 +44,8 @@ Manifest from_json(const Json& json) {
                 .data_digest = json.at("data_digest")};
   for (const Json& file : json.at("files")) {
     m.files.push_back({.name = file.at("name"), .num_bytes = file.at("bytes"), .digest = file.at("xxh3_128")});
+    const std::string& name = m.files.back().name;
+    ENGRAM_CHECK(fs::path(name).filename() == name, kManifestName, " lists ", name, ", wanted names without folders");
   }
   return m;
 }
@@ -76,7 +78,8 @@ Manifest read_manifest(const std::string& checkpoint) {
 
 void check_file(const std::string& checkpoint, const Manifest::File& file) {
   const std::string path = checkpoint + "/" + file.name;
-  ENGRAM_CHECK(fs::exists(path), path, ": is missing; the manifest lists it");
+  std::error_code unused;
+  ENGRAM_CHECK(fs::is_regular_file(path, unused), path, ": is missing, or no file; the manifest lists it");
   const auto num_bytes = static_cast<int64_t>(fs::file_size(path));
   ENGRAM_CHECK(num_bytes == file.num_bytes, path, ": has ", num_bytes, " bytes, the manifest says ", file.num_bytes,
                ": the file is damaged; use an older checkpoint");
