@@ -8,7 +8,7 @@
 #include "trainer/manifest.h"
 
 // Seeded damage to the newest checkpoints of a run: all of it is found before use, the newest intact one is taken, and
-// the message names the file. ENGRAM_CORRUPTIONS sets how often.
+// the message names the file. ENGRAM_CORRUPTIONS sets how often, ENGRAM_CORRUPTIONS_FIRST the first seed.
 namespace engram {
 namespace {
 
@@ -140,10 +140,15 @@ class CheckpointCorruptionSlow : public ::testing::Test {
   std::vector<std::vector<std::byte>> states_;  // of each step
 };
 
+uint64_t from_environment(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::stoull(text);
+}
+
 TEST_F(CheckpointCorruptionSlow, IsFoundAndTheNewestIntactCheckpointIsTaken) {
-  const char* wanted = std::getenv("ENGRAM_CORRUPTIONS");
-  const uint64_t count = wanted == nullptr ? 500 : std::stoull(wanted);
-  for (uint64_t seed = 1; seed <= count && !HasFailure(); ++seed) check(seed);
+  const uint64_t first = from_environment("ENGRAM_CORRUPTIONS_FIRST", 1);
+  const uint64_t end = first + from_environment("ENGRAM_CORRUPTIONS", 500);
+  for (uint64_t seed = first; seed < end && !HasFailure(); ++seed) check(seed);
 }
 
 }  // namespace
