@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "trainer/config.h"
 
@@ -45,17 +46,23 @@ std::vector<MeasuredRate> read_rates(const std::string& path) {
   std::getline(file, line);
   const std::vector<std::string> header = cells_of(line);
   const size_t ratio = column(header, "ratio", path), rate = column(header, "tok_s", path);
-  const size_t control = column(header, "control", path);
+  const size_t control = column(header, "control", path), budget = column(header, "budget", path);
   std::map<double, Sum> sums;
+  std::set<std::string> budgets;
   while (std::getline(file, line)) {
     const std::vector<std::string> cells = cells_of(line);
-    const bool is_curve = cells.size() > std::max({ratio, rate, control}) && cells[control].empty();
+    const bool is_curve = cells.size() > std::max({ratio, rate, control, budget}) && cells[control].empty();
     if (!is_curve || cells[ratio].empty() || cells[rate].empty()) continue;
+    budgets.insert(cells[budget]);
     Sum& sum = sums[std::atof(cells[ratio].c_str())];
     sum.total += std::atof(cells[rate].c_str());
     ++sum.count;
   }
   if (sums.count(1) == 0) throw ConfigError("sweep.rates: " + path + " has no finished trial at ratio 1; wanted one");
+  if (budgets.size() > 1) {
+    throw ConfigError("sweep.rates: " + path + " has trials of " + std::to_string(budgets.size()) +
+                      " budgets; wanted those of one, for the rates of one model");
+  }
   std::vector<MeasuredRate> rates;
   for (const auto& [at, sum] : sums) rates.push_back({at, sum.total / sum.count});
   return rates;
