@@ -80,20 +80,29 @@ std::string broadcast_text(Communicator& group, const std::string& text) {
   return result;
 }
 
-void vote(Communicator& group, const std::string& problem) {
-  int64_t length = std::ssize(problem);
+std::vector<std::string> gather_texts(Communicator& group, const std::string& text) {
+  int64_t length = std::ssize(text);
   const std::vector<int64_t> lengths = gather(group, std::span(&length, 1));
   const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
-  if (longest == 0) return;
+  std::vector<std::string> texts(lengths.size());
+  if (longest == 0) return texts;
 
-  std::vector<uint8_t> text(static_cast<size_t>(longest));
-  std::copy(problem.begin(), problem.end(), text.begin());
-  const std::vector<uint8_t> texts = gather(group, std::span(text));
+  std::vector<uint8_t> padded(static_cast<size_t>(longest));
+  std::copy(text.begin(), text.end(), padded.begin());
+  const std::vector<uint8_t> all = gather(group, std::span(padded));
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    const auto begin = all.begin() + static_cast<int64_t>(rank) * longest;
+    texts[rank].assign(begin, begin + lengths[rank]);
+  }
+  return texts;
+}
+
+void vote(Communicator& group, const std::string& problem) {
+  const std::vector<std::string> problems = gather_texts(group, problem);
   if (!problem.empty()) throw Error(problem);
-  const auto first = std::find_if(lengths.begin(), lengths.end(), [](int64_t count) { return count > 0; });
-  const int64_t rank = first - lengths.begin();
-  const auto words = texts.begin() + rank * longest;
-  throw PeerFailed("rank " + std::to_string(rank) + ": " + std::string(words, words + *first));
+  const auto first = std::find_if(problems.begin(), problems.end(), [](const auto& text) { return !text.empty(); });
+  if (first == problems.end()) return;
+  throw PeerFailed("rank " + std::to_string(first - problems.begin()) + ": " + *first);
 }
 
 void together(Communicator& group, const std::function<void()>& body) {

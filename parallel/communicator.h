@@ -97,6 +97,9 @@ std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_
 // The text that rank 0 gives, on every rank.
 std::string broadcast_text(Communicator& group, const std::string& text);
 
+// The texts of all ranks, on every rank.
+std::vector<std::string> gather_texts(Communicator& group, const std::string& text);
+
 // Every rank says what is wrong with its own input, or "" for nothing. If any rank found something, all ranks throw:
 // those that did their own Error, the others PeerFailed with the first such rank's words. To be called before anything
 // that would leave peers waiting for a rank that gave up.

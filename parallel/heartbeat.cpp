@@ -31,23 +31,6 @@ Invitation invite(const DatagramSocket& socket) {
   return invitation;
 }
 
-// The machine of each rank.
-std::vector<std::string> gather_hosts(Communicator& world) {
-  using Name = std::array<char, 64>;
-  Name own = {};
-  host_name().copy(own.data(), own.size() - 1);
-  std::vector<Name> all(static_cast<size_t>(world.size()));
-  Stream stream = CpuQueue{};
-  const auto num_bytes = static_cast<int64_t>(own.size());
-  world
-      .all_gather(stream, Tensor(own.data(), DType::kUInt8, {num_bytes}),
-                  Tensor(all.data(), DType::kUInt8, {num_bytes * world.size()}))
-      .wait();
-  std::vector<std::string> hosts;
-  for (const Name& name : all) hosts.emplace_back(name.data());
-  return hosts;
-}
-
 }  // namespace
 
 struct Heartbeat::Beat {
@@ -60,7 +43,7 @@ Heartbeat::Heartbeat(Communicator& world, const Pulse& pulse, HeartbeatOptions o
     : world_(world),
       pulse_(pulse),
       options_(std::move(options)),
-      watch_(gather_hosts(world), world.rank(), options_.tick_seconds),
+      watch_(gather_texts(world, host_name()), world.rank(), options_.tick_seconds),
       routes_(static_cast<size_t>(world.size())),
       num_exceptions_(std::uncaught_exceptions()) {
   meet();

@@ -316,6 +316,15 @@ TEST(CommunicatorTest, VoteEndsAllRanksWithTheFirstProblem) {
   });
 }
 
+TEST(CommunicatorTest, GathersTextsOfAnyLength) {
+  test::for_each_world(kSizes, [](Communicator& world) {
+    const auto text_of = [](int rank) { return std::string(static_cast<size_t>(rank % 3), 'x'); };
+    const std::vector<std::string> texts = gather_texts(world, text_of(world.rank()));
+    for (int rank = 0; rank < world.size(); ++rank) EXPECT_EQ(texts.at(static_cast<size_t>(rank)), text_of(rank));
+    EXPECT_EQ(gather_texts(world, ""), std::vector<std::string>(texts.size()));
+  });
+}
+
 TEST(CommunicatorTest, CountsThatDisagreeThrowTheSameErrorEverywhere) {
   test::for_each_world({2, 3, 4, 8}, [](Communicator& world) {
     const std::vector<int64_t> ones(static_cast<size_t>(world.size()), 1);
