@@ -1,5 +1,7 @@
 #include "data/hdf5_file.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -248,6 +250,13 @@ void Hdf5Writer::close() {
   check(H5Fflush(state_->file, H5F_SCOPE_GLOBAL), place, "flushing the file");
   if (!state_->file.close()) hdf5::fail(place, "closing the file");
   state_->datasets.clear();
+}
+
+LibraryVersion hdf5_version() {
+  const Session session;
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return library_version("HDF5", H5_VERS_INFO, fmt::format("{}.{}.{}", major, minor, release));
 }
 
 }  // namespace engram

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/core/library_version.h"
 #include "kernels/core/tensor.h"
 
 namespace engram {
@@ -112,5 +113,7 @@ class Hdf5Reader {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+LibraryVersion hdf5_version();
 
 }  // namespace engram

@@ -1,6 +1,7 @@
 #include "kernels/cpu_gemm.h"
 
 #include <cblas.h>
+#include <openblas_config.h>
 
 #include <algorithm>
 
@@ -46,5 +47,7 @@ void run_gemm(const Gemm<T>& g) {
 
 void gemm(const Gemm<float>& args) { run_gemm(args); }
 void gemm(const Gemm<double>& args) { run_gemm(args); }
+
+LibraryVersion openblas_version() { return library_version("OpenBLAS", OPENBLAS_VERSION, openblas_get_config()); }
 
 }  // namespace engram

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "kernels/core/library_version.h"
+
 namespace engram {
 
 // Operands of c = alpha * op(a) op(b) + beta * c for host memory, all row-major. op(a) is [m, k], op(b) is [k, n],
@@ -27,5 +29,7 @@ struct Gemm {
 // parallelism. m, n, k may be 0; with k == 0 the product is 0. The same operands give the same bits. For *_cpu.cpp.
 void gemm(const Gemm<float>& args);
 void gemm(const Gemm<double>& args);
+
+LibraryVersion openblas_version();
 
 }  // namespace engram

@@ -1,5 +1,7 @@
 #include "parallel/mpi_communicator.h"
 
+#include <fmt/format.h>
+
 #define OMPI_SKIP_MPICXX 1  // C only: the C++ bindings left MPI long ago
 #include <mpi.h>
 
@@ -293,6 +295,20 @@ void MpiSession::abort(int code) const {
   std::fflush(nullptr);
   MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);  // not reached: MPI_Abort does not return
+}
+
+LibraryVersion mpi_version() {
+#ifdef OMPI_MAJOR_VERSION
+  char found[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(found, &length);
+  return library_version("Open MPI",
+                         fmt::format("{}.{}.{}", OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION, OMPI_RELEASE_VERSION), found);
+#else
+  int major = 0, minor = 0;
+  MPI_Get_version(&major, &minor);
+  return library_version("MPI", fmt::format("{}.{}", MPI_VERSION, MPI_SUBVERSION), fmt::format("{}.{}", major, minor));
+#endif
 }
 
 }  // namespace engram

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "kernels/core/library_version.h"
 #include "parallel/communicator.h"
 #include "parallel/pulse.h"
 
@@ -38,5 +39,8 @@ class MpiSession {
  private:
   int num_exceptions_;
 };
+
+// Of Open MPI, or of the standard that another MPI follows.
+LibraryVersion mpi_version();
 
 }  // namespace engram

@@ -20,6 +20,7 @@ struct Parsed {
   GenerateCommand generate;
   ExplainCommand explain;
   EstimateCommand estimate;
+  DoctorCommand doctor;
   DataCommands data;
   CheckpointCommands checkpoint;
   BenchStepCommand bench_step;
@@ -340,8 +341,7 @@ const CLI::App* verb_of(const CLI::App* app, const std::vector<std::string>& arg
 }
 
 void define(CLI::App& app, Parsed& parsed) {
-  app.name("engram");
-  app.require_subcommand(1);
+  app.name("engram")->require_subcommand(1);
   app.set_version_flag("--version", fmt::format("engram {}, commit {}", version(), commit()), "version and commit");
   app.footer("Example:\n  mpirun -np 4 engram train configs/quickstart.yaml");
   add_train(app, parsed);
@@ -351,6 +351,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_data(app, parsed.data, parsed.command);
   add_checkpoint(app, parsed.checkpoint, parsed.command);
   add_estimate(app, parsed);
+  add_doctor(app, parsed.doctor, parsed.command);
   add_bench(app, parsed);
   add_report(app, parsed);
   add_sweep(app, parsed);

@@ -51,6 +51,12 @@ struct EstimateCommand {
   int64_t ranks = 1;
 };
 
+struct DoctorCommand {
+  std::string config;  // empty = none
+  std::vector<std::string> sets;
+  std::string directory;  // where runs would be written; empty = the configuration's, or runs
+};
+
 struct DataBuildCommand {
   std::vector<std::string> inputs;  // .txt, .jsonl
   std::string tokenizer;
@@ -218,8 +224,8 @@ struct ShowText {
 };
 
 using Command =
-    std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DataBuildCommand,
-                 DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, DataNgramsCommand,
+    std::variant<TrainCommand, EvalCommand, GenerateCommand, ExplainCommand, EstimateCommand, DoctorCommand,
+                 DataBuildCommand, DataTokenizeCommand, DataInspectCommand, DataVerifyCommand, DataNgramsCommand,
                  CheckpointInspectCommand, CheckpointVerifyCommand, CheckpointDiffCommand, CheckpointExportCommand,
                  CheckpointImportCommand, BenchStepCommand, BenchOpsCommand, BenchTableCommand, BenchExchangeCommand,
                  BenchDumpCommand, ReportCommand, SweepPlanCommand, SweepRunCommand, SweepAddCommand,

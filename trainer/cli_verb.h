@@ -73,4 +73,6 @@ struct CheckpointCommands {
 };
 void add_checkpoint(CLI::App& app, CheckpointCommands& checkpoint, Command& chosen);
 
+void add_doctor(CLI::App& app, DoctorCommand& fields, Command& chosen);
+
 }  // namespace engram

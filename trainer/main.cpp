@@ -17,6 +17,7 @@
 #include "trainer/commands.h"
 #include "trainer/completion.h"
 #include "trainer/config.h"
+#include "trainer/doctor.h"
 #include "trainer/exit_codes.h"
 #include "trainer/requests.h"
 #include "trainer/sweep_commands.h"
@@ -68,6 +69,7 @@ constexpr auto run_alone = Overloaded{
 int run(Communicator& world, Pulse& pulse, const Command& command) {
   int code = kExitOk;
   std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, pulse, c); },
+                        [&](const DoctorCommand& c) { code = run_doctor(world, c); },
                         [&](const EvalCommand& c) { run_eval(world, c); },
                         [&](const GenerateCommand& c) { run_generate(world, c); },
                         [&](const ExplainCommand& c) { run_explain(world, c); },

@@ -155,6 +155,10 @@ TEST(CommandLine, DataTokenize) {
 }
 
 TEST(CommandLine, TheOthers) {
+  const auto doctor = parse<DoctorCommand>({"doctor", "a.yaml", "--set", "a=b", "--dir", "d"});
+  EXPECT_EQ(doctor.config + doctor.sets.at(0) + doctor.directory, "a.yamla=bd");
+  EXPECT_TRUE(parse<DoctorCommand>({"doctor"}).config.empty());
+  EXPECT_NE(refused({"doctor", "--set", "a=b"}), "");
   const auto estimate = parse<EstimateCommand>({"estimate", "a.yaml", "--ranks", "4", "--set", "train.steps=3"});
   EXPECT_EQ(estimate.config, "a.yaml");
   EXPECT_EQ(estimate.ranks, 4);

@@ -1,0 +1,193 @@
+#include "trainer/doctor_facts.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "data/atomic_file.h"
+#include "data/file_lock.h"
+#include "data/hdf5_file.h"
+#include "kernels/core/device_info.h"
+#include "kernels/cpu_gemm.h"
+#include "parallel/mpi_communicator.h"
+#include "trainer/compute.h"
+#include "trainer/config.h"
+#include "trainer/estimate.h"
+
+namespace engram {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LibraryVersion, name, built, found);
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GpuHealth, name, error, uncorrected_errors, has_pending_remap, is_slowed);
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankFacts, host, libraries, clock_micros, open_files, locked_bytes, has_infiniband,
+                                   shared_memory_bytes, cores, num_cards, has_nvml, gpus, disk_problem,
+                                   disk_free_bytes);
+
+namespace {
+
+namespace fs = std::filesystem;
+
+int64_t limit_of(__rlimit_resource resource) {
+  rlimit limit{};
+  getrlimit(resource, &limit);
+  return limit.rlim_cur == RLIM_INFINITY ? kUnlimited : static_cast<int64_t>(limit.rlim_cur);
+}
+
+int64_t free_bytes(const std::string& directory) {
+  std::error_code none;  // 0 where there is no such directory
+  const fs::space_info space = fs::space(directory, none);
+  return none ? 0 : static_cast<int64_t>(space.available);
+}
+
+std::vector<int> usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
+}
+
+bool has_infiniband() {
+  std::error_code none;
+  return fs::exists("/sys/class/infiniband", none) && !fs::is_empty("/sys/class/infiniband", none);
+}
+
+std::vector<int64_t> clock_after_barriers(Communicator& world) {
+  constexpr int kBarriers = 5;
+  std::vector<int64_t> micros;
+  for (int i = 0; i < kBarriers; ++i) {
+    world.barrier();
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    micros.push_back(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  }
+  return micros;
+}
+
+// The directory, or the nearest above it that is there: it would be made in that.
+std::string existing_directory(const std::string& directory) {
+  fs::path path = fs::absolute(directory);
+  while (!fs::exists(path) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+// What a checkpoint asks of its disk: exclusive creation, rename, syncs, reading back; and the locks of sweeps.
+void try_disk(const std::string& path) {
+  constexpr size_t kBytes = 1 << 20;
+  std::string contents(kBytes, '\0');
+  for (size_t i = 0; i < kBytes; ++i) contents[i] = static_cast<char>(i * 31 + i / 251);
+  write_file_atomically(path, contents);
+  ENGRAM_CHECK_AS(IoError, digest_of_file(path) == digest_of(std::as_bytes(std::span(contents))), path,
+                  ": what is read back is not what was written");
+  const int second = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (second >= 0) ::close(second);
+  ENGRAM_CHECK_AS(IoError, second < 0, path, ": was created as new although it was there (O_EXCL)");
+  const FileLock lock(path, /*wait=*/false);
+  ENGRAM_CHECK_AS(IoError, lock.held(), path, ": a new file is locked (flock)");
+}
+
+// Each rank's file there, and that of rank 0 for all: "" where all is well, else what is not. Collective.
+std::string disk_problem(Communicator& world, const std::string& directory) {
+  const std::string key = broadcast_text(world, std::to_string(::getpid()));
+  const auto path_of = [&](int rank) { return directory + "/.engram-doctor." + key + "." + std::to_string(rank); };
+  const std::string own = path_of(world.rank());
+  std::string problem;
+  try {
+    try_disk(own);
+  } catch (const std::exception& error) {
+    problem = error.what();
+  }
+  world.barrier();
+  std::error_code ignored;
+  if (problem.empty() && !fs::exists(path_of(0), ignored)) {
+    problem = directory + ": does not show the file that rank 0 made in it; wanted one that all hosts share";
+  }
+  world.barrier();
+  fs::remove(own, ignored);
+  return problem;
+}
+
+std::vector<LibraryVersion> libraries(int64_t num_cards) {
+  std::vector<LibraryVersion> found{mpi_version(), hdf5_version(), openblas_version()};
+  if (num_cards == 0) return found;
+  const DeviceInfo info = device_info(make_stream(Device::kCuda));
+  for (const auto& [name, version] : {std::pair{"GPU driver", info.driver},
+                                      {"CUDA", info.cuda},
+                                      {"cuBLAS", info.cublas},
+                                      {"cuDNN", info.cudnn},
+                                      {"NCCL", info.nccl}}) {
+    if (!version.empty()) found.push_back(library_version(name, "", version));
+  }
+  return found;
+}
+
+RankFacts look(Communicator& world, const std::string& directory) {
+  RankFacts facts;
+  facts.host = host_name();
+  facts.clock_micros = clock_after_barriers(world);
+  facts.open_files = limit_of(RLIMIT_NOFILE);
+  facts.locked_bytes = limit_of(RLIMIT_MEMLOCK);
+  facts.has_infiniband = has_infiniband();
+  facts.shared_memory_bytes = free_bytes("/dev/shm");
+  facts.cores = usable_cores();
+  facts.num_cards = num_cuda_devices();
+  facts.disk_problem = disk_problem(world, directory);
+  facts.disk_free_bytes = free_bytes(directory);
+  facts.libraries = libraries(facts.num_cards);
+  if (const auto gpus = gpu_health()) {
+    facts.has_nvml = true;
+    facts.gpus = *gpus;
+  }
+  return facts;
+}
+
+// Measures NCCL where every rank has a card of its own; else says why not, if anybody has one.
+void probe_cards(Communicator& world, JobFacts& job) {
+  int64_t most_cards = num_cuda_devices();
+  all_reduce_max<int64_t>(world, std::span(&most_cards, 1));
+  if (most_cards == 0 || world.size() == 1) return;
+  try {
+    RunConfig config;
+    config.device = DeviceChoice::kCuda;
+    const std::unique_ptr<Communicator> cards = make_cards(config, world);
+    Stream stream = make_compute_stream(config, world);
+    job.card_links = probe_links(*cards, stream);
+  } catch (const Error& error) {
+    job.card_problem = error.what();
+  }
+}
+
+}  // namespace
+
+JobFacts gather_facts(Communicator& world, const DoctorCommand& command) {
+  JobFacts job;
+  RunConfig config;
+  if (!command.config.empty()) config = load_config(command.config, command.sets);
+  job.wants_cards = config.device == DeviceChoice::kCuda;
+  job.directory = existing_directory(command.directory.empty() ? config.run.dir : command.directory);
+  if (!command.config.empty()) {
+    try {
+      check_world(config, world.size());
+      job.checkpoint_bytes = checkpoint_bytes(config, world.size());
+    } catch (const ConfigError& error) {
+      job.config_problem = error.what();
+    }
+  }
+  const nlohmann::json own = look(world, job.directory);
+  using Json = nlohmann::json;
+  for (const std::string& text : gather_texts(world, own.dump(-1, ' ', false, Json::error_handler_t::replace))) {
+    job.ranks.push_back(Json::parse(text).get<RankFacts>());
+  }
+  Stream host = CpuQueue{};
+  job.links = probe_links(world, host);
+  probe_cards(world, job);
+  return job;
+}
+
+}  // namespace engram
