@@ -23,11 +23,7 @@ struct Parsed {
   DoctorCommand doctor;
   DataCommands data;
   CheckpointCommands checkpoint;
-  BenchStepCommand bench_step;
-  BenchOpsCommand bench_ops;
-  BenchTableCommand bench_table;
-  BenchExchangeCommand bench_exchange;
-  BenchDumpCommand bench_dump;
+  BenchCommands bench;
   ReportCommand report;
   SweepPlanCommand sweep_plan;
   SweepRunCommand sweep_run;
@@ -131,87 +127,6 @@ void add_estimate(CLI::App& app, Parsed& parsed) {
   verb->add_option("--ranks", parsed.estimate.ranks, "number of ranks, 1 unless told")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
-}
-
-void add_bench_ops(CLI::App& group, Parsed& parsed) {
-  BenchOpsCommand& fields = parsed.bench_ops;
-  CLI::App* verb = add_verb(group, parsed, fields,
-                            {"ops", "Rate of each op at the sizes of a configuration, caches cold.",
-                             "engram bench ops configs/bench_512.yaml --filter matmul"});
-  add_config(verb, fields);
-  verb->add_option("--filter", fields.filter, "run the ops with this in their name")->type_name("NAME");
-  verb->add_option("--json", fields.json, "file that gets a line for each op")->type_name("FILE");
-}
-
-void add_bench_dump(CLI::App& group, Parsed& parsed) {
-  BenchDumpCommand& fields = parsed.bench_dump;
-  CLI::App* verb = add_verb(group, parsed, fields,
-                            {"dump", "Initial weights and samples as flat files, for another program.",
-                             "engram bench dump configs/bench/tiny.yaml --output dump --samples 640"});
-  add_config(verb, fields);
-  verb->add_option("--output", fields.output, "folder to write")->required()->type_name("DIR");
-  verb->add_option("--samples", fields.samples, "samples; those of the whole run unless told")
-      ->check(CLI::PositiveNumber)
-      ->type_name("N");
-}
-
-// Options of a verb about the row path.
-void add_rows_options(CLI::App* verb, BenchRowsOptions& fields) {
-  const auto add_list = [&](const char* name, auto& list, const char* what) {
-    return verb->add_option(name, list, what)->delimiter(',')->type_name("N,...");
-  };
-  CLI::Option* config =
-      verb->add_option("config", fields.config, "take tables, width and addresses from this configuration (YAML)")
-          ->type_name("CONFIG");
-  verb->add_option("--set", fields.sets, "override one key of the configuration; may be repeated")
-      ->allow_extra_args(false)
-      ->needs(config)
-      ->type_name("KEY=VALUE");
-  verb->add_option("--device", fields.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}))->type_name("NAME");
-  add_list("--tokens", fields.tokens, "tokens of a rank's step; 65536 unless told, 1024 on cpu")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--rows", fields.rows, "rows of the table; unless told as many as fill 20 GiB, 16 MiB on cpu")
-      ->check(CLI::PositiveNumber)
-      ->type_name("N");
-  add_list("--widths", fields.widths, "elements of a row; 128 unless told")->check(CLI::PositiveNumber);
-  add_list("--rows-per-token", fields.rows_per_token, "rows that a token asks for; 16 unless told")
-      ->check(CLI::PositiveNumber);
-  add_list("--zipf", fields.zipf, "exponents of the rows' frequencies, 0 = uniform; 1 unless told")
-      ->check(in_range(0.0, 10.0));
-  verb->add_option("--values", fields.values, "type of rows on their way; bfloat16 unless told, float32 on cpu")
-      ->check(CLI::IsMember({"bfloat16", "float32"}))
-      ->type_name("NAME");
-  verb->add_option("--json", fields.json, "file that gets a line for each stage")->type_name("FILE");
-}
-
-void add_bench_rows(CLI::App& group, Parsed& parsed) {
-  add_rows_options(add_verb(group, parsed, parsed.bench_table,
-                            {"table", "Rates of the row path on one rank: lookup, row gradients, sparse updates.",
-                             "engram bench table --widths 64,128 --zipf 0,1"}),
-                   parsed.bench_table.options);
-  add_rows_options(add_verb(group, parsed, parsed.bench_exchange,
-                            {"exchange", "Rates of the exchange of rows between ranks, against all-to-all.",
-                             "mpirun -np 2 engram bench exchange --widths 80"}),
-                   parsed.bench_exchange.options);
-}
-
-void add_bench(CLI::App& app, Parsed& parsed) {
-  const std::string example = "engram bench step configs/bench_512.yaml --steps 20";
-  CLI::App* group = add_group(app, {"bench", "Speed of this machine: step, ops, table, exchange, dump.", example});
-  add_bench_ops(*group, parsed);
-  add_bench_rows(*group, parsed);
-  add_bench_dump(*group, parsed);
-  CLI::App* verb = add_verb(*group, parsed, parsed.bench_step,
-                            {"step", "Rate of training steps against the matrix product's.", example});
-  add_config(verb, parsed.bench_step);
-  verb->add_option("--steps", parsed.bench_step.steps, "measured steps; 10 unless told, 20 on cuda")
-      ->check(CLI::PositiveNumber)
-      ->type_name("N");
-  verb->add_option("--warmup", parsed.bench_step.warmup, "steps before them; 2 unless told, 10 on cuda")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("N");
-  verb->add_flag("--profile", parsed.bench_step.profile, "time of each op, in three more steps");
-  verb->add_option("--json", parsed.bench_step.json, "file that gets a line of results")->type_name("FILE");
 }
 
 void add_sweep_run(CLI::App& group, Parsed& parsed) {
@@ -352,7 +267,7 @@ void define(CLI::App& app, Parsed& parsed) {
   add_checkpoint(app, parsed.checkpoint, parsed.command);
   add_estimate(app, parsed);
   add_doctor(app, parsed.doctor, parsed.command);
-  add_bench(app, parsed);
+  add_bench(app, parsed.bench, parsed.command);
   add_report(app, parsed);
   add_sweep(app, parsed);
   add_config_verbs(app, parsed);

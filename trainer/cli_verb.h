@@ -75,4 +75,14 @@ void add_checkpoint(CLI::App& app, CheckpointCommands& checkpoint, Command& chos
 
 void add_doctor(CLI::App& app, DoctorCommand& fields, Command& chosen);
 
+// The verbs below `bench`, and what they fill.
+struct BenchCommands {
+  BenchStepCommand step;
+  BenchOpsCommand ops;
+  BenchTableCommand table;
+  BenchExchangeCommand exchange;
+  BenchDumpCommand dump;
+};
+void add_bench(CLI::App& app, BenchCommands& bench, Command& chosen);
+
 }  // namespace engram
