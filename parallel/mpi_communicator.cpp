@@ -64,6 +64,27 @@ struct Segments {
   std::vector<int> counts, begins;
 };
 
+// What a rank says about its side of an exchange of rows.
+struct CountReport {
+  int64_t peer = -1;  // the first that sends another number of rows than is expected of it; -1 = none
+  int64_t expected = 0, sent = 0;
+  int64_t most_rows = 0;  // sent or received
+};
+
+CountReport report_counts(std::span<const int64_t> send_counts, std::span<const int64_t> recv_counts,
+                          std::span<const int64_t> sent) {
+  const auto total = [](std::span<const int64_t> counts) {
+    return std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  };
+  CountReport report{.most_rows = std::max(total(send_counts), total(recv_counts))};
+  const auto [expected, other] = std::mismatch(recv_counts.begin(), recv_counts.end(), sent.begin());
+  if (expected == recv_counts.end()) return report;
+  report.peer = expected - recv_counts.begin();
+  report.expected = *expected;
+  report.sent = *other;
+  return report;
+}
+
 // A transfer in flight, and what MPI may look at until it has ended.
 struct Transfer {
   Transfer(int64_t block_bytes, Pulse& of_rank) : pulse(of_rank), block(block_bytes) {}
@@ -121,7 +142,6 @@ class MpiCommunicator final : public Communicator {
   // The same for a transfer: false where the stream is dry, and only the rank's own arguments were checked.
   bool agree(Stream& stream, const Call& call);
   void agree_on_counts(std::span<const int64_t> send_counts, std::span<const int64_t> recv_counts);
-  std::vector<int64_t> gather_counts(std::span<const int64_t> counts);
 
   MPI_Comm handle_;
   std::vector<int> names_;
@@ -151,24 +171,21 @@ bool MpiCommunicator::agree(Stream& stream, const Call& call) {
   return !is_dry(stream);
 }
 
-std::vector<int64_t> MpiCommunicator::gather_counts(std::span<const int64_t> counts) {
-  std::vector<int64_t> all(names_.size() * names_.size());
-  const Pulse::Wait waiting(pulse_);
-  check_mpi(MPI_Allgather(counts.data(), size(), MPI_INT64_T, all.data(), size(), MPI_INT64_T, handle_),
-            "MPI_Allgather");
-  return all;
-}
-
+// A few words for each peer: counts of all pairs of ranks would be 128 MiB on 4096 of them.
 void MpiCommunicator::agree_on_counts(std::span<const int64_t> send_counts, std::span<const int64_t> recv_counts) {
-  const std::vector<int64_t> send = gather_counts(send_counts), recv = gather_counts(recv_counts);
-  check_counts(send, recv, names_);
-  for (size_t r = 0; r < names_.size(); ++r) {
-    for (const std::vector<int64_t>* counts : {&send, &recv}) {
-      const auto begin = counts->begin() + static_cast<std::ptrdiff_t>(r * names_.size());
-      const int64_t total = std::accumulate(begin, begin + size(), int64_t{0});
-      ENGRAM_CHECK(total <= std::numeric_limits<int>::max(), "all_to_all_rows: rank ", names_[r], " has ", total,
-                   " rows on one side; MPI takes fewer than 2^31");
-    }
+  std::vector<int64_t> sent(names_.size());  // to this rank
+  std::vector<CountReport> reports(names_.size());
+  constexpr int kBytes = sizeof(CountReport);
+  const Pulse::Wait waiting(pulse_);
+  check_mpi(MPI_Alltoall(send_counts.data(), 1, MPI_INT64_T, sent.data(), 1, MPI_INT64_T, handle_), "MPI_Alltoall");
+  const CountReport mine = report_counts(send_counts, recv_counts, sent);
+  check_mpi(MPI_Allgather(&mine, kBytes, MPI_BYTE, reports.data(), kBytes, MPI_BYTE, handle_), "MPI_Allgather");
+  for (size_t r = 0; r < reports.size(); ++r) {
+    const CountReport& report = reports[r];
+    ENGRAM_CHECK(report.peer < 0, "all_to_all_rows: rank ", names_[r], " expects ", report.expected, " rows from rank ",
+                 names_[static_cast<size_t>(report.peer)], ", which sends ", report.sent);
+    ENGRAM_CHECK(report.most_rows <= std::numeric_limits<int>::max(), "all_to_all_rows: rank ", names_[r], " has ",
+                 report.most_rows, " rows on one side; MPI takes fewer than 2^31");
   }
 }
 
