@@ -120,12 +120,22 @@ void add_explain(CLI::App& app, Parsed& parsed) {
 }
 
 void add_estimate(CLI::App& app, Parsed& parsed) {
-  CLI::App* verb = add_verb(app, parsed, parsed.estimate,
-                            {"estimate", "Parameters, FLOPs per token, memory per rank, checkpoint bytes.",
-                             "engram estimate configs/quickstart.yaml --ranks 4"});
+  CLI::App* verb =
+      add_verb(app, parsed, parsed.estimate,
+               {"estimate", "Parameters, FLOPs per token, memory, checkpoint bytes; exchange on many GPUs.",
+                "engram estimate configs/bench/engram_27b.yaml --ranks 8,64,256 --network ib400"});
   add_config(verb, parsed.estimate);
-  verb->add_option("--ranks", parsed.estimate.ranks, "number of ranks, 1 unless told")
+  verb->add_option("--ranks", parsed.estimate.ranks, "numbers of ranks; 1 unless told, 8, 16, .. 4096 with --network")
+      ->delimiter(',')
       ->check(CLI::PositiveNumber)
+      ->type_name("N,...");
+  CLI::Option* network =
+      verb->add_option("--network", parsed.estimate.network, "model the row exchange over ib400, ib200 or a YAML file")
+          ->type_name("NAME");
+  verb->add_option("--local-batch", parsed.estimate.local_batch,
+                   "sequences of a rank's step, unless told train.global_batch over the ranks")
+      ->check(CLI::PositiveNumber)
+      ->needs(network)
       ->type_name("N");
 }
 
@@ -289,8 +299,8 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
   define(app, parsed);
   std::string line = "engram";
   for (const std::string& argument : arguments) line += " " + argument;
-  parsed.bench_step.line = parsed.bench_ops.line = line;
-  parsed.bench_table.options.line = parsed.bench_exchange.options.line = line;
+  parsed.bench.step.line = parsed.bench.ops.line = line;
+  parsed.bench.table.options.line = parsed.bench.exchange.options.line = line;
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 wants the last one first
   try {
     app.parse(reversed);

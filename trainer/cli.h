@@ -48,7 +48,9 @@ struct ExplainCommand {
 struct EstimateCommand {
   std::string config;
   std::vector<std::string> sets;
-  int64_t ranks = 1;
+  std::vector<int64_t> ranks;  // 1 where left out; with a network see ScaleOptions
+  std::string network;         // model the exchange over it
+  int64_t local_batch = 0;     // see ScaleOptions
 };
 
 struct DoctorCommand {

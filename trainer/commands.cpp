@@ -22,6 +22,7 @@
 #include "trainer/key_suggestion.h"
 #include "trainer/manifest.h"
 #include "trainer/run_report.h"
+#include "trainer/scale_model.h"
 #include "trainer/terminal.h"
 
 namespace engram {
@@ -106,8 +107,15 @@ void run_tasks(Communicator& world, const EvalCommand& command, RunConfig config
 
 void run_estimate(const EstimateCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
-  check_world(config, command.ranks);
-  std::cout << estimate_text(config, command.ranks);
+  if (!command.network.empty()) {
+    std::cout << scale_text(config,
+                            {.network = command.network, .ranks = command.ranks, .local_batch = command.local_batch});
+    return;
+  }
+  for (const int64_t num_ranks : command.ranks.empty() ? std::vector<int64_t>{1} : command.ranks) {
+    check_world(config, num_ranks);
+    std::cout << estimate_text(config, num_ranks);
+  }
 }
 
 void run_config_print(const ConfigPrintCommand& command) {

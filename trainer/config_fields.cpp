@@ -1,4 +1,5 @@
 #include "trainer/config_fields.h"
+#include "trainer/scale_model.h"
 
 #include <fmt/format.h>
 
@@ -141,6 +142,7 @@ std::vector<FieldInfo> fields_of(Config config) {
 std::vector<FieldInfo> config_fields(const RunConfig& config) { return fields_of(config); }
 std::vector<FieldInfo> config_fields(const SweepFile& file) { return fields_of(file); }
 std::vector<FieldInfo> config_fields(const EvalTask& task) { return fields_of(task); }
+std::vector<FieldInfo> config_fields(const NetworkConfig& network) { return fields_of(network); }
 
 std::string quoted_text(std::string_view text) { return is_plain_safe(text) ? std::string(text) : in_quotes(text); }
 

@@ -12,6 +12,8 @@
 
 namespace engram {
 
+struct NetworkConfig;
+
 // One key of a configuration: a value, or a section that holds further keys.
 struct FieldInfo {
   std::string path;  // "model.engram.heads"
@@ -27,6 +29,7 @@ struct FieldInfo {
 std::vector<FieldInfo> config_fields(const RunConfig& config);
 std::vector<FieldInfo> config_fields(const SweepFile& file);
 std::vector<FieldInfo> config_fields(const EvalTask& task);
+std::vector<FieldInfo> config_fields(const NetworkConfig& network);
 
 // Text that YAML reads back as the same string: plain where that is safe, otherwise quoted.
 std::string quoted_text(std::string_view text);

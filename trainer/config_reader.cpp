@@ -11,6 +11,7 @@
 #include "trainer/config_value.h"
 #include "trainer/eval_config.h"
 #include "trainer/key_suggestion.h"
+#include "trainer/scale_model.h"
 
 namespace engram {
 namespace {
@@ -251,5 +252,6 @@ std::string ConfigReader<Config>::message() const {
 template class ConfigReader<RunConfig>;
 template class ConfigReader<SweepFile>;
 template class ConfigReader<EvalTask>;
+template class ConfigReader<NetworkConfig>;
 
 }  // namespace engram

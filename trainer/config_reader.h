@@ -15,9 +15,9 @@ namespace engram {
 // At most one byte more than a configuration may have, so that a huge file costs nothing. Throws ConfigError.
 std::string read_config_file(const std::string& path);
 
-// Fills a RunConfig, a SweepFile or an EvalTask from trees of keys and values and collects everything that is wrong
-// with them on the way. Files, parts of files and --set go through the same walk: an override is a tree with one key
-// per level.
+// Fills a RunConfig, a SweepFile, an EvalTask or a NetworkConfig from trees of keys and values and collects everything
+// that is wrong with them on the way. Files, parts of files and --set go through the same walk: an override is a tree
+// with one key per level.
 template <class Config>
 class ConfigReader {
  public:

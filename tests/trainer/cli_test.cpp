@@ -161,7 +161,7 @@ TEST(CommandLine, TheOthers) {
   EXPECT_NE(refused({"doctor", "--set", "a=b"}), "");
   const auto estimate = parse<EstimateCommand>({"estimate", "a.yaml", "--ranks", "4", "--set", "train.steps=3"});
   EXPECT_EQ(estimate.config, "a.yaml");
-  EXPECT_EQ(estimate.ranks, 4);
+  EXPECT_EQ(estimate.ranks, std::vector<int64_t>{4});
   EXPECT_EQ(estimate.sets, std::vector<std::string>{"train.steps=3"});
   const auto bench = parse<BenchStepCommand>(
       {"bench", "step", "a.yaml", "--steps", "20", "--warmup", "0", "--profile", "--json", "r.jsonl"});
@@ -271,6 +271,7 @@ TEST(CommandLine, RefusesWhatIsMissingOrOutOfRange) {
            {"bench", "exchange", "--tokens", "0"},
            {"estimate", "a.yaml", "--ranks", "0"},
            {"estimate", "a.yaml", "--ranks", "two"},
+           {"estimate", "a.yaml", "--local-batch", "4"},
            {"eval", "r", "--samples", "-1"},
            {"generate", "r", "--top-p", "1.5"},
            {"generate", "r", "--top-p", "0"},
