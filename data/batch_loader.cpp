@@ -36,9 +36,7 @@ int64_t BatchLoader::num_windows() const {
   return sum;
 }
 
-int64_t BatchLoader::window_of(int64_t sample) const {
-  ENGRAM_CHECK(sample >= 0, "batch loader: sample ", sample, "; wanted 0 or more");
-  const SampleBlend::Place place = blend_.place_of(sample);
+int64_t BatchLoader::window_of(const SampleBlend::Place& place) const {
   const int64_t size = num_windows(store(place.source)), epoch = place.sample / size, index = place.sample % size;
   if (options_.order == SampleOrder::kSequential) return index;
   ENGRAM_CHECK(epoch < int64_t{kDocumentStream}, "batch loader: epoch ", epoch, " of ", store(place.source).path(),
@@ -60,10 +58,11 @@ Batch BatchLoader::load(int64_t first_sample, int64_t num_samples) const {
   batch.tokens.resize(static_cast<size_t>(num_samples) * row_length);
   batch.starts.resize(batch.tokens.size());
   for (int64_t row = 0; row < num_samples; ++row) {
-    const int64_t begin = window_of(first_sample + row) * options_.seq_len - options_.history;
+    const SampleBlend::Place place = blend_.place_of(first_sample + row);
+    const int64_t begin = window_of(place) * options_.seq_len - options_.history;
     const auto num_missing = static_cast<size_t>(std::max<int64_t>(0, -begin));  // before the store's first token
     const size_t at = static_cast<size_t>(row) * row_length + num_missing;
-    store(store_of(first_sample + row))
+    store(place.source)
         .read(std::max<int64_t>(0, begin), std::span(batch.tokens).subspan(at, row_length - num_missing),
               std::span(batch.starts).subspan(at, row_length - num_missing));
   }

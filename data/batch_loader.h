@@ -54,12 +54,13 @@ class BatchLoader {
   int64_t num_windows() const;
   // Which store sample `sample` reads, and which window of it.
   int64_t store_of(int64_t sample) const { return blend_.place_of(sample).source; }
-  int64_t window_of(int64_t sample) const;
+  int64_t window_of(int64_t sample) const { return window_of(blend_.place_of(sample)); }
   // Samples [first_sample, first_sample + num_samples).
   Batch load(int64_t first_sample, int64_t num_samples) const;
 
  private:
   const TokenStore& store(int64_t number) const { return *stores_[static_cast<size_t>(number)].store; }
+  int64_t window_of(const SampleBlend::Place& place) const;
   int64_t num_windows(const TokenStore& store) const { return (store.num_tokens() - 1) / options_.seq_len; }
 
   std::vector<WeightedStore> stores_;

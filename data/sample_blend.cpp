@@ -53,6 +53,7 @@ SampleBlend::SampleBlend(std::span<const double> weights) : quotas_(quotas_of(we
 }
 
 SampleBlend::Place SampleBlend::place_of(int64_t sample) const {
+  ENGRAM_CHECK(sample >= 0, "data: sample ", sample, "; wanted 0 or more");
   Place place = pattern_[static_cast<size_t>(sample % kPeriod)];
   place.sample += sample / kPeriod * quotas_[static_cast<size_t>(place.source)];
   return place;

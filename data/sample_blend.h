@@ -21,6 +21,7 @@ class SampleBlend {
     int64_t source = 0;
     int64_t sample = 0;  // of that source
   };
+  // Throws Error for a sample below 0.
   Place place_of(int64_t sample) const;
   // Of `source` in the period.
   double share(int64_t source) const;
