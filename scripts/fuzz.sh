@@ -6,7 +6,7 @@
 #     --executions N  inputs for each; default 1000000, and 100000 for the targets that read HDF5
 #
 # Needs clang with libFuzzer (package clang of Debian 12). Corpora grow in build/fuzz/corpus/TARGET from run to run. An
-# input that is read for longer than 10 s, takes more than 2 GB, or ends the program is a finding and stays in
+# input that is read for longer than 30 s, takes more than 2 GB, or ends the program is a finding and stays in
 # build/fuzz/findings/TARGET. Findings inside libhdf5 are counted by themselves: they take a file with forged digests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,7 +41,7 @@ cmake --build --preset fuzz -j "$ENGRAM_JOBS" --target "${targets[@]/%/_fuzz}"
 # in_hdf5 PROGRAM INPUT: whether the first function of ours or of HDF5 in the report on this input is one of HDF5.
 in_hdf5() {
   local report
-  report=$("$1" -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=1024 "$2" 2>&1 || true)
+  report=$("$1" -timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=1024 "$2" 2>&1 || true)
   grep -oE ' in (H5|engram::)' <<< "$report" | head -1 | grep -q H5
 }
 
@@ -55,7 +55,7 @@ fuzz() {
   fi
   rm -rf "$findings"
   mkdir -p "$corpus" "$findings"
-  "$program" "$corpus" "tests/fuzz/seeds/$target" -runs="$count" -timeout=10 -rss_limit_mb=2048 \
+  "$program" "$corpus" "tests/fuzz/seeds/$target" -runs="$count" -timeout=30 -rss_limit_mb=2048 \
     -malloc_limit_mb=1024 -artifact_prefix="$findings/" "${on_findings[@]}" > "$log" 2>&1 || true
   for input in "$findings"/*; do
     [ -f "$input" ] || continue
