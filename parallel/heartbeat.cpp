@@ -73,7 +73,7 @@ void Heartbeat::run() {
   std::unique_lock lock(mutex_);
   for (int64_t i = 0; !changed_.wait_for(lock, tick, [this] { return stops_; }); ++i) {
     receive();
-    const std::string problem = watch_.tick(pulse_.state(), pulse_.limit_seconds());
+    const std::string problem = watch_.tick(pulse_.state(), pulse_.limits());
     if (i % ticks_per_beat == 0) send();
     if (problem.empty()) continue;
     lock.unlock();

@@ -5,6 +5,21 @@
 #include <algorithm>
 
 namespace engram {
+namespace {
+
+const char* name_of(Pulse::Place place) {
+  switch (place) {
+    case Pulse::Place::kStartUp:
+      return "start-up";
+    case Pulse::Place::kValidation:
+      return "validation";
+    case Pulse::Place::kSave:
+      return "a save";
+  }
+  return "";
+}
+
+}  // namespace
 
 bool StepClock::is_late(int64_t step, double limit_seconds) {
   constexpr double kSteps = 5, kFading = 0.9;
@@ -29,17 +44,23 @@ RankWatch::RankWatch(std::vector<std::string> hosts, int own_rank, double tick_s
 
 void RankWatch::hear(int rank, const Sign& sign) {
   Rank& peer = ranks_.at(static_cast<size_t>(rank));
-  peer.sign = sign;
+  see(peer, sign);
   peer.silent_ticks = 0;
   peer.was_heard = true;
 }
 
-std::string RankWatch::tick(const Pulse::State& own, double limit_seconds) {
-  ranks_[own_rank_].sign = {.state = own, .is_late = clock_.is_late(own.step, limit_seconds)};
+void RankWatch::see(Rank& rank, const Sign& sign) {
+  if (sign.state != rank.sign.state) still_ticks_ = 0;
+  rank.sign = sign;
+}
+
+std::string RankWatch::tick(const Pulse::State& own, const Pulse::Limits& limits) {
+  see(ranks_[own_rank_], {.state = own, .is_late = clock_.is_late(own.step, limits.silence_seconds)});
   for (Rank& rank : ranks_) ++rank.silent_ticks;
-  if (limit_seconds == 0) return "";
-  if (std::string silent = find_silent(limit_seconds); !silent.empty()) return silent;
-  return own_rank_ == 0 ? find_stuck() : "";
+  ++still_ticks_;
+  if (limits.silence_seconds == 0) return "";
+  if (std::string silent = find_silent(limits.silence_seconds); !silent.empty()) return silent;
+  return own_rank_ == 0 ? find_stuck(limits.wait_seconds) : "";
 }
 
 std::string RankWatch::find_silent(double limit_seconds) const {
@@ -58,15 +79,19 @@ std::string RankWatch::find_silent(double limit_seconds) const {
   return "";
 }
 
-std::string RankWatch::find_stuck() const {
-  const auto late = std::find_if(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.sign.is_late; });
-  if (late == ranks_.end()) return "";
+std::string RankWatch::find_stuck(double wait_seconds) const {
   const auto is_behind = [](const Rank& a, const Rank& b) {
     const Pulse::State &x = a.sign.state, &y = b.sign.state;
     return x.num_waits != y.num_waits ? x.num_waits < y.num_waits : y.waits && !x.waits;
   };
   const auto [last, first] = std::minmax_element(ranks_.begin(), ranks_.end(), is_behind);
-  if (last->sign.state.step == 0) return "";  // it rests
+  if (last->sign.state.step == 0) {
+    if (!is_behind(*last, *first) || static_cast<double>(still_ticks_) * tick_seconds_ <= wait_seconds) return "";
+    return fmt::format("for {:g} seconds (parallel.timeout_seconds) the others wait for {}, which is stuck in {}",
+                       wait_seconds, last->name, name_of(last->sign.state.place));
+  }
+  const auto late = std::find_if(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.sign.is_late; });
+  if (late == ranks_.end()) return "";
   const std::string what =
       fmt::format("step {} takes more than parallel.silence_seconds and than five steps: ", late->sign.state.step);
   if (!is_behind(*last, *first)) {

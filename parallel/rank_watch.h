@@ -40,9 +40,10 @@ class RankWatch {
   // A sign of life of a peer.
   void hear(int rank, const Sign& sign);
 
-  // One more tick. Returns what is wrong: a peer that has been silent for limit_seconds, or a step that is late, with
-  // the rank that the others wait for; "" where nothing is, or the limit is 0.
-  std::string tick(const Pulse::State& own, double limit_seconds);
+  // One more tick. Returns what is wrong: a peer that has been silent for limits.silence_seconds, or a step that is
+  // late, or others that have waited for a rank outside of steps for limits.wait_seconds, with the rank that they wait
+  // for; "" where nothing is, or the first limit is 0.
+  std::string tick(const Pulse::State& own, const Pulse::Limits& limits);
 
   // How this rank is, as of the last tick.
   const Sign& own() const { return ranks_[own_rank_].sign; }
@@ -55,12 +56,14 @@ class RankWatch {
     bool was_heard = false;
   };
 
+  void see(Rank& rank, const Sign& sign);
   std::string find_silent(double limit_seconds) const;
-  std::string find_stuck() const;
+  std::string find_stuck(double wait_seconds) const;
 
   size_t own_rank_;
   double tick_seconds_;
   StepClock clock_;
+  int64_t still_ticks_ = 0;  // since any rank was seen to move
   std::vector<Rank> ranks_;
 };
 

@@ -174,7 +174,8 @@ void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("expert_headroom", c.expert_headroom, Range{1, 1e6},
         "rows that a rank has room for, over the rows that it sends to experts");
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
-  field("timeout_seconds", c.timeout_seconds, Range{1, 1e6}, "seconds until a collective of GPUs counts as lost");
+  field("timeout_seconds", c.timeout_seconds, Range{1, 1e6},
+        "seconds until a collective of GPUs counts as lost, or a rank that others wait for outside of training steps");
   field("silence_seconds", c.silence_seconds, Range{0, 1e6},
         "training: seconds without a sign of life, or of a step longer than five others, that end it; 0 = never");
 }

@@ -60,7 +60,7 @@ class TrainRun {
     if (replica_.step > 0 && validates() && !has_validated()) validate();  // it was interrupted
     told_at_ = seconds();
     while (!ends()) step();
-    pulse_.rest();
+    pulse_.rest(Pulse::Place::kSave);
     finish_save();
     requests_.fulfilled(request_);
     if (is_first()) finish();
@@ -79,7 +79,6 @@ class TrainRun {
     if (works_at_once()) tell_running();
     if (!saves() && !validates()) return prepare_next();
     tell_running();
-    pulse_.rest();
     if (validates()) validate();
     if (saves()) save();
     told_at_ = seconds();
@@ -208,6 +207,7 @@ class TrainRun {
 
   // Where it is interrupted, the run that resumes does it.
   void validate() {
+    pulse_.rest(Pulse::Place::kValidation);
     try {
       report_validation();
     } catch (const Interrupted& interrupted) {
@@ -227,6 +227,7 @@ class TrainRun {
 
   // What is told of the run is on the disk before its checkpoint can be.
   void save() {
+    pulse_.rest(Pulse::Place::kSave);
     finish_save();
     if (is_first()) log_->sync();
     saver_.begin();
@@ -235,7 +236,7 @@ class TrainRun {
   }
 
   void advance_save() {
-    pulse_.rest();  // a save that failed is tried again after a pause
+    pulse_.rest(Pulse::Place::kSave);  // a save that failed is tried again after a pause
     tell_saved(saver_.advance());
     pulse_.begin_step(replica_.step);
   }
@@ -295,7 +296,8 @@ class TrainRun {
 
 int run_train(Communicator& world, Pulse& pulse, const TrainCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
-  pulse.set_limit(config.parallel.silence_seconds);
+  pulse.set_limits({.silence_seconds = config.parallel.silence_seconds,
+                    .wait_seconds = static_cast<double>(config.parallel.timeout_seconds)});
   check_trainable(config);
   check_world(config, world.size());
   if (world.rank() == 0) {

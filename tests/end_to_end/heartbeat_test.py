@@ -56,6 +56,14 @@ class Heartbeat(unittest.TestCase):
         self.check_ended(process, pids, rf"the others wait for rank 0 on {os.uname().nodename}, which is stuck")
         self.check_goes_on("stuck")
 
+    def test_a_rank_that_is_stuck_in_a_save_ends_the_job(self):
+        environment = program.shim_environment(rank=1, first=0, errno="hang")
+        settings = (*ENDLESS, "checkpoint.asynchronous=false", f"parallel.timeout_seconds={3 * LIMIT}")
+        process = program.start(corpus.train("stuck_save", *settings), RANKS, environment)
+        self.addCleanup(process.kill)
+        pattern = rf"for {3 * LIMIT} seconds .* wait for rank 1 on {os.uname().nodename}, which is stuck in a save"
+        self.check_ended(process, {}, pattern)
+
     def test_a_slow_save_does_not(self):
         environment = program.shim_environment(rank=1, first=0, errno="slow")
         settings = (*ENDLESS, "checkpoint.asynchronous=false", "train.steps=12")

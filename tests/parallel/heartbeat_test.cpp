@@ -21,7 +21,7 @@ TEST(HeartbeatTest, NamesTheRankThatIsStuck) {
   std::string problem;
   run_ranks(kRanks, [&](Communicator& world) {
     Pulse pulse;
-    pulse.set_limit(world.rank() == 0 ? 6 : 60);  // rank 0 alone counts the time
+    pulse.set_limits({.silence_seconds = world.rank() == 0 ? 6.0 : 60.0});  // rank 0 alone counts the time
     const auto end_job = [&](const std::string& what) {
       problem = what;
       found.count_down();

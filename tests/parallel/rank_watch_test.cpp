@@ -9,6 +9,7 @@ namespace {
 
 constexpr double kTick = 0.5, kLimit = 30;
 constexpr int kTicksOfLimit = 60;
+constexpr Pulse::Limits kLimits{.silence_seconds = kLimit, .wait_seconds = 600};
 const std::vector<std::string> kHosts{"a", "b", "c", "d"};
 
 // Whether some of `count` ticks in the same step are late.
@@ -59,7 +60,7 @@ std::optional<std::string> tick(RankWatch& watch, const RankWatch::Sign& own, in
                                 std::initializer_list<std::pair<int, RankWatch::Sign>> speaking) {
   for (int i = 0; i < count; ++i) {
     for (const auto& [rank, sign] : speaking) watch.hear(rank, sign);
-    if (const std::string problem = watch.tick(own.state, kLimit); !problem.empty()) return problem;
+    if (const std::string problem = watch.tick(own.state, kLimits); !problem.empty()) return problem;
   }
   return std::nullopt;
 }
@@ -98,7 +99,7 @@ TEST(RankWatchTest, OthersWatchRankZeroAlone) {
 // One step that ends, and one that does not.
 std::optional<std::string> stay_in_step(RankWatch& watch, const RankWatch::Sign& own,
                                         std::initializer_list<std::pair<int, RankWatch::Sign>> others) {
-  watch.tick({.step = 6}, kLimit);
+  watch.tick({.step = 6}, kLimits);
   return tick(watch, own, kTicksOfLimit + 3, others);
 }
 
@@ -147,9 +148,31 @@ TEST(RankWatchTest, LetsARankRestThatTheOthersWaitFor) {
   EXPECT_EQ(stay_in_step(watch, kWaiting, {{1, kWaiting}, {2, resting}, {3, kWaiting}}), std::nullopt);
 }
 
+TEST(RankWatchTest, NamesTheRankThatTheOthersWaitForOutsideOfSteps) {
+  using Place = Pulse::Place;
+  for (const auto& [place, name] :
+       {std::pair{Place::kStartUp, "start-up"}, {Place::kValidation, "validation"}, {Place::kSave, "a save"}}) {
+    RankWatch watch(kHosts, 0, kTick);
+    const RankWatch::Sign waiting{.state = {.place = place, .num_waits = 5, .waits = true}};
+    RankWatch::Sign working{.state = {.place = place, .num_waits = 4}};
+    EXPECT_EQ(tick(watch, waiting, 1000, {{1, waiting}, {2, working}, {3, waiting}}), std::nullopt);
+    working.state.waits = true;  // it moves, and has as long again
+    EXPECT_EQ(tick(watch, waiting, 1200, {{1, waiting}, {2, working}, {3, waiting}}), std::nullopt);
+    EXPECT_EQ(tick(watch, waiting, 2, {{1, waiting}, {2, working}, {3, waiting}}),
+              "for 600 seconds (parallel.timeout_seconds) the others wait for rank 2 on c, which is stuck in " +
+                  std::string(name));
+  }
+}
+
+TEST(RankWatchTest, LetsAllRestAsLongAsTheyLike) {
+  RankWatch watch(kHosts, 0, kTick);
+  const RankWatch::Sign resting{.state = {.num_waits = 4}};
+  EXPECT_EQ(tick(watch, resting, 10000, {{1, resting}, {2, resting}, {3, resting}}), std::nullopt);
+}
+
 TEST(RankWatchTest, AcceptsAllWithoutALimit) {
   RankWatch watch(kHosts, 0, kTick);
-  for (int i = 0; i < 10000; ++i) EXPECT_EQ(watch.tick(kWaiting.state, 0), "");
+  for (int i = 0; i < 10000; ++i) EXPECT_EQ(watch.tick(kWaiting.state, {.silence_seconds = 0}), "");
 }
 
 }  // namespace
