@@ -96,7 +96,7 @@ std::vector<Link> probe_links(Communicator& group, Stream& stream) {
   std::vector<Link> links;
   for (int rank = 1; rank < group.size(); ++rank) {
     const bool is_in_pair = group.rank() == 0 || group.rank() == rank;
-    const std::unique_ptr<Communicator> pair = group.split(is_in_pair ? 0 : 1);
+    const std::unique_ptr<Communicator> pair = group.split(is_in_pair ? 0 : group.rank());
     if (!is_in_pair) continue;
     Link link = probe(*pair, stream);
     link.rank = rank;

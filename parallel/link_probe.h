@@ -17,7 +17,7 @@ struct Link {
 };
 
 // Sends bytes from rank 0 to each other rank and back, one after the other, as that kind of stream has them moved:
-// some 20 MB for each, a few milliseconds. The links on rank 0, nothing on the others. Collective.
+// some 20 MB for each. The links on rank 0, nothing on the others. Collective.
 std::vector<Link> probe_links(Communicator& group, Stream& stream);
 
 }  // namespace engram

@@ -1,11 +1,12 @@
 #include "trainer/config_fields.h"
-#include "trainer/scale_model.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+
+#include "trainer/scale_model.h"
 
 namespace engram {
 namespace {

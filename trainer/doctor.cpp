@@ -66,6 +66,7 @@ std::array<int, 3> version_numbers(const std::string& version) {
 
 // What is wrong with the copy of a library that a rank has found; `first` is that of rank 0.
 std::string library_problem(const LibraryVersion& library, const LibraryVersion& first) {
+  if (library.found.empty()) return "its version cannot be told; wanted " + library.built;
   const auto found = version_numbers(library.found), built = version_numbers(library.built);
   if (!library.built.empty() && !std::equal(found.begin(), found.begin() + 2, built.begin())) {
     return fmt::format("{} was found, but the program was built with {}; load that, or build again here", library.found,
@@ -106,7 +107,7 @@ std::string links_text(const JobFacts& job, const std::vector<Link>& links) {
   }
   std::string text = "from rank 0 on " + job.ranks[0].host;
   for (const auto& [host, link] : slowest) {
-    const char* way = host == job.ranks[0].host ? "memory" : link.uses_tcp ? "TCP" : "a fabric other than TCP";
+    const char* way = link.uses_tcp ? "TCP" : host == job.ranks[0].host ? "memory" : "a fabric other than TCP";
     text += fmt::format("; to rank {} on {} by {}, {}B/s, {:.1f} us a call", link.rank, host, way,
                         scaled_text(link.bytes_per_second), link.call_seconds * 1e6);
   }
@@ -121,34 +122,46 @@ std::string broken_link(const JobFacts& job, const std::vector<Link>& links) {
                      job.ranks[0].host, name_of_rank(job, static_cast<size_t>(broken->rank)));
 }
 
-Outcome judge_mpi_transport(const JobFacts& job) {
-  if (job.links.empty()) return {Verdict::kNotThere, "one rank; start the doctor by mpirun to see"};
-  if (const std::string broken = broken_link(job, job.links); !broken.empty()) return failed(broken);
-  for (const Link& link : job.links) {
+// What to look at where links are slower than they could be.
+struct Advice {
+  const char *same_host, *infiniband;
+};
+
+// A link by TCP where there is something better; "" for none.
+std::string slow_link(const JobFacts& job, const std::vector<Link>& links, const Advice& advice) {
+  for (const Link& link : links) {
+    if (!link.uses_tcp) continue;
     const RankFacts& peer = job.ranks[static_cast<size_t>(link.rank)];
     const std::string who = name_of_rank(job, static_cast<size_t>(link.rank));
-    if (link.uses_tcp && peer.host == job.ranks[0].host) {
-      return failed(
-          fmt::format("rank 0 reaches {}, its own host, by TCP instead of memory; look for --mca btl or pml "
-                      "on the command line and OMPI_MCA_* in the environment",
-                      who));
+    if (peer.host == job.ranks[0].host) {
+      return fmt::format("rank 0 reaches {}, its own host, by TCP instead of memory; {}", who, advice.same_host);
     }
-    if (link.uses_tcp && peer.has_infiniband && job.ranks[0].has_infiniband) {
-      return failed(
-          fmt::format("rank 0 reaches {} by TCP although both hosts have InfiniBand; Open MPI with UCX "
-                      "would use it (ompi_info | grep ucx), in a container as well",
-                      who));
+    if (peer.has_infiniband && job.ranks[0].has_infiniband) {
+      return fmt::format("rank 0 reaches {} by TCP although both hosts have InfiniBand; {}", who, advice.infiniband);
     }
   }
-  return {Verdict::kOk, links_text(job, job.links)};
+  return "";
+}
+
+Outcome judge_links(const JobFacts& job, const std::vector<Link>& links, const Advice& advice) {
+  if (const std::string broken = broken_link(job, links); !broken.empty()) return failed(broken);
+  if (const std::string slow = slow_link(job, links, advice); !slow.empty()) return failed(slow);
+  return {Verdict::kOk, links_text(job, links)};
+}
+
+Outcome judge_mpi_transport(const JobFacts& job) {
+  if (job.links.empty()) return {Verdict::kNotThere, "one rank; start the doctor by mpirun to see"};
+  return judge_links(job, job.links,
+                     {.same_host = "look for --mca btl or pml on the command line and OMPI_MCA_* in the environment",
+                      .infiniband = "Open MPI with UCX would use it (ompi_info | grep ucx), in a container as well"});
 }
 
 Outcome judge_nccl_transport(const JobFacts& job) {
   if (!job.card_problem.empty()) return failed(job.card_problem);
-  if (job.card_links.empty()) return {Verdict::kNotThere, "one rank, or no card"};
-  if (const std::string broken = broken_link(job, job.card_links); !broken.empty()) return failed(broken);
-  std::string text = links_text(job, job.card_links);
-  return {Verdict::kOk, text};
+  if (job.card_links.empty()) return {Verdict::kNotThere, "one rank, or no card that it would use"};
+  return judge_links(job, job.card_links,
+                     {.same_host = "look at NCCL_P2P_DISABLE, NCCL_SHM_DISABLE and the size of /dev/shm",
+                      .infiniband = "look at NCCL_IB_DISABLE and NCCL_NET"});
 }
 
 Outcome judge_disk(const JobFacts& job) {
@@ -252,6 +265,7 @@ std::string card_problem(const GpuHealth& card) {
     return fmt::format("{}: {} memory errors that ECC could not correct; reset it, and replace it if they come back",
                        card.name, card.uncorrected_errors);
   }
+  if (card.has_failed_remap) return card.name + ": memory rows that fail cannot be replaced any more; replace the card";
   if (card.has_pending_remap) return card.name + ": memory rows wait to be replaced; reset it (nvidia-smi --gpu-reset)";
   if (card.is_slowed)
     return card.name + ": slowed by its temperature or power supply; see nvidia-smi -q -d PERFORMANCE";
@@ -259,6 +273,7 @@ std::string card_problem(const GpuHealth& card) {
 }
 
 Outcome judge_cards(const JobFacts& job) {
+  if (!job.may_use_cards) return {Verdict::kNotThere, "device: cpu"};
   const RankFacts& first = job.ranks[0];
   const bool has_any = std::any_of(job.ranks.begin(), job.ranks.end(),
                                    [](const RankFacts& rank) { return rank.num_cards > 0 || !rank.gpus.empty(); });
@@ -269,6 +284,7 @@ Outcome judge_cards(const JobFacts& job) {
     for (const GpuHealth& card : rank.gpus) {
       if (const std::string problem = card_problem(card); !problem.empty()) return problem;
     }
+    if (!rank.card_error.empty()) return rank.card_error + "; reset its card, or take another host";
     if (rank.num_cards > 0 || !(job.wants_cards || built_with_cuda())) return "";
     if (!built_with_cuda()) return "device: cuda, but the program is built without CUDA; build it where nvcc is";
     if (rank.gpus.empty()) return "no card, but others have one or the configuration wants it; take another host";

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
@@ -22,9 +23,10 @@
 namespace engram {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LibraryVersion, name, built, found);
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GpuHealth, name, error, uncorrected_errors, has_pending_remap, is_slowed);
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GpuHealth, name, error, uncorrected_errors, has_pending_remap, has_failed_remap,
+                                   is_slowed);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankFacts, host, libraries, clock_micros, open_files, locked_bytes, has_infiniband,
-                                   shared_memory_bytes, cores, num_cards, has_nvml, gpus, disk_problem,
+                                   shared_memory_bytes, cores, num_cards, card_error, gpus, disk_problem,
                                    disk_free_bytes);
 
 namespace {
@@ -54,9 +56,16 @@ std::vector<int> usable_cores() {
   return cores;
 }
 
+// Whether a port's link is InfiniBand: the system lists cards of Ethernet that speak its protocol as well.
 bool has_infiniband() {
   std::error_code none;
-  return fs::exists("/sys/class/infiniband", none) && !fs::is_empty("/sys/class/infiniband", none);
+  for (const auto& card : fs::directory_iterator("/sys/class/infiniband", none)) {
+    for (const auto& port : fs::directory_iterator(card.path() / "ports", none)) {
+      std::ifstream file(port.path() / "link_layer");
+      if (std::string kind; file >> kind && kind == "InfiniBand") return true;
+    }
+  }
+  return false;
 }
 
 std::vector<int64_t> clock_after_barriers(Communicator& world) {
@@ -73,7 +82,9 @@ std::vector<int64_t> clock_after_barriers(Communicator& world) {
 // The directory, or the nearest above it that is there: it would be made in that.
 std::string existing_directory(const std::string& directory) {
   fs::path path = fs::absolute(directory);
-  while (!fs::exists(path) && path.has_relative_path()) path = path.parent_path();
+  std::error_code none;  // what may not be looked at is there: try_disk() tells
+  while (fs::status(path, none).type() == fs::file_type::not_found && path.has_relative_path())
+    path = path.parent_path();
   return path;
 }
 
@@ -103,9 +114,9 @@ std::string disk_problem(Communicator& world, const std::string& directory) {
   } catch (const std::exception& error) {
     problem = error.what();
   }
-  world.barrier();
+  const bool is_made = broadcast_text(world, problem).empty();  // that of rank 0
   std::error_code ignored;
-  if (problem.empty() && !fs::exists(path_of(0), ignored)) {
+  if (problem.empty() && is_made && !fs::exists(path_of(0), ignored)) {
     problem = directory + ": does not show the file that rank 0 made in it; wanted one that all hosts share";
   }
   world.barrier();
@@ -113,10 +124,9 @@ std::string disk_problem(Communicator& world, const std::string& directory) {
   return problem;
 }
 
-std::vector<LibraryVersion> libraries(int64_t num_cards) {
-  std::vector<LibraryVersion> found{mpi_version(), hdf5_version(), openblas_version()};
-  if (num_cards == 0) return found;
-  const DeviceInfo info = device_info(make_stream(Device::kCuda));
+// Adds the libraries that work with a card.
+void add_card_libraries(int card, std::vector<LibraryVersion>& found) {
+  const DeviceInfo info = device_info(make_stream(Device::kCuda, card));
   for (const auto& [name, version] : {std::pair{"GPU driver", info.driver},
                                       {"CUDA", info.cuda},
                                       {"cuBLAS", info.cublas},
@@ -124,7 +134,6 @@ std::vector<LibraryVersion> libraries(int64_t num_cards) {
                                       {"NCCL", info.nccl}}) {
     if (!version.empty()) found.push_back(library_version(name, "", version));
   }
-  return found;
 }
 
 RankFacts look(Communicator& world, const std::string& directory) {
@@ -139,22 +148,27 @@ RankFacts look(Communicator& world, const std::string& directory) {
   facts.num_cards = num_cuda_devices();
   facts.disk_problem = disk_problem(world, directory);
   facts.disk_free_bytes = free_bytes(directory);
-  facts.libraries = libraries(facts.num_cards);
-  if (const auto gpus = gpu_health()) {
-    facts.has_nvml = true;
-    facts.gpus = *gpus;
+  facts.libraries = {mpi_version(), hdf5_version(), openblas_version()};
+  try {
+    if (facts.num_cards > 0) {
+      add_card_libraries(static_cast<int>(world.local_rank() % facts.num_cards), facts.libraries);
+    }
+  } catch (const Error& error) {
+    facts.card_error = error.what();
   }
+  facts.gpus = gpu_health();
   return facts;
 }
 
 // Measures NCCL where every rank has a card of its own; else says why not, if anybody has one.
 void probe_cards(Communicator& world, JobFacts& job) {
-  int64_t most_cards = num_cuda_devices();
+  int64_t most_cards = job.may_use_cards ? num_cuda_devices() : 0;
   all_reduce_max<int64_t>(world, std::span(&most_cards, 1));
   if (most_cards == 0 || world.size() == 1) return;
   try {
     RunConfig config;
     config.device = DeviceChoice::kCuda;
+    config.parallel.timeout_seconds = 60;  // a link that hangs ends the job then
     const std::unique_ptr<Communicator> cards = make_cards(config, world);
     Stream stream = make_compute_stream(config, world);
     job.card_links = probe_links(*cards, stream);
@@ -170,9 +184,12 @@ JobFacts gather_facts(Communicator& world, const DoctorCommand& command) {
   RunConfig config;
   if (!command.config.empty()) config = load_config(command.config, command.sets);
   job.wants_cards = config.device == DeviceChoice::kCuda;
-  job.directory = existing_directory(command.directory.empty() ? config.run.dir : command.directory);
+  job.may_use_cards = job.wants_cards || command.config.empty();
+  const std::string directory = command.directory.empty() ? config.run.dir : command.directory;
+  job.directory = broadcast_text(world, existing_directory(directory));  // a host that lacks a mount has another
   if (!command.config.empty()) {
     try {
+      check_trainable(config);
       check_world(config, world.size());
       job.checkpoint_bytes = checkpoint_bytes(config, world.size());
     } catch (const ConfigError& error) {

@@ -23,9 +23,9 @@ struct RankFacts {
   int64_t shared_memory_bytes = 0;  // free in /dev/shm
   std::vector<int> cores;           // that this process may use
   int64_t num_cards = 0;            // that CUDA sees
-  bool has_nvml = false;
-  std::vector<GpuHealth> gpus;  // that NVML sees
-  std::string disk_problem;     // "" for none
+  std::string card_error;           // of CUDA, where it cannot work with this rank's card
+  std::vector<GpuHealth> gpus;      // that NVML sees
+  std::string disk_problem;         // "" for none
   int64_t disk_free_bytes = 0;
 };
 constexpr int64_t kUnlimited = -1;
@@ -40,6 +40,7 @@ struct JobFacts {
   std::optional<int64_t> checkpoint_bytes;  // of the configuration, where one is given
   std::string config_problem;               // why it does not fit this job
   bool wants_cards = false;                 // says the configuration
+  bool may_use_cards = true;                // the configuration does not say device: cpu
 };
 
 // Looks and measures, and leaves nothing behind. Collective. Throws ConfigError for the configuration alone.

@@ -33,7 +33,7 @@ Json to_json(const Manifest& m) {
           {"files", files}};
 }
 
-Manifest from_json(const Json& json) {
+Manifest from_json(const Json& json, const std::string& path) {
   Manifest m;
   m.step = json.at("step");
   m.applied_updates = json.at("applied_updates");
@@ -45,7 +45,8 @@ Manifest from_json(const Json& json) {
   for (const Json& file : json.at("files")) {
     m.files.push_back({.name = file.at("name"), .num_bytes = file.at("bytes"), .digest = file.at("xxh3_128")});
     const std::string& name = m.files.back().name;
-    ENGRAM_CHECK(fs::path(name).filename() == name, kManifestName, " lists ", name, ", wanted names without folders");
+    const bool is_plain = fs::path(name).filename() == name && name != "" && name != "." && name != "..";
+    ENGRAM_CHECK(is_plain, path, ": lists \"", name, "\", wanted names of files without folders");
   }
   return m;
 }
@@ -70,7 +71,7 @@ Manifest read_manifest(const std::string& checkpoint) {
     json.erase("digest");
     ENGRAM_CHECK(digest == digest_of_text(json.dump()), path, ": its digest is ", digest, ", its contents have ",
                  digest_of_text(json.dump()), ": the file is damaged; use an older checkpoint");
-    return from_json(json);
+    return from_json(json, path);
   } catch (const Json::exception& error) {
     ENGRAM_FAIL(path, ": is not a checkpoint manifest: ", error.what());
   }

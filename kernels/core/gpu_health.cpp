@@ -9,7 +9,7 @@ namespace {
 
 // What this file uses of NVML's interface, which is stable; its header comes with the CUDA toolkit alone.
 using Card = struct nvmlDevice_st*;
-constexpr int kSuccess = 0;
+constexpr int kSuccess = 0, kDriverNotLoaded = 9;
 constexpr int kUncorrected = 1, kSinceLoaded = 0;                  // nvmlMemoryErrorType_t, nvmlEccCounterType_t
 constexpr unsigned long long kSlowed = 0x08 | 0x20 | 0x40 | 0x80;  // hardware, too hot (twice), power brake
 
@@ -23,6 +23,13 @@ class Nvml {
     return result_of(name, arguments...) == kSuccess;
   }
 
+  template <class... Arguments>
+  int result_of(const char* name, Arguments... arguments) const {
+    constexpr int kFunctionNotFound = 13;
+    auto* function = reinterpret_cast<int (*)(Arguments...)>(dlsym(library_.get(), name));
+    return function == nullptr ? kFunctionNotFound : function(arguments...);
+  }
+
   // "" where the call succeeds.
   template <class... Arguments>
   std::string error_of(const char* name, Arguments... arguments) const {
@@ -33,13 +40,6 @@ class Nvml {
   }
 
  private:
-  template <class... Arguments>
-  int result_of(const char* name, Arguments... arguments) const {
-    constexpr int kFunctionNotFound = 13;
-    auto* function = reinterpret_cast<int (*)(Arguments...)>(dlsym(library_.get(), name));
-    return function == nullptr ? kFunctionNotFound : function(arguments...);
-  }
-
   std::unique_ptr<void, int (*)(void*)> library_;
 };
 
@@ -60,7 +60,8 @@ GpuHealth health_of(const Nvml& nvml, unsigned index) {
   }
   unsigned corrected = 0, uncorrected = 0, is_pending = 0, has_failed = 0;
   if (nvml.call("nvmlDeviceGetRemappedRows", card, &corrected, &uncorrected, &is_pending, &has_failed)) {
-    health.has_pending_remap = is_pending != 0 || has_failed != 0;
+    health.has_pending_remap = is_pending != 0;
+    health.has_failed_remap = has_failed != 0;
   }
   if (nvml.call("nvmlDeviceGetCurrentClocksThrottleReasons", card, &reasons)) {
     health.is_slowed = (reasons & kSlowed) != 0;
@@ -70,18 +71,18 @@ GpuHealth health_of(const Nvml& nvml, unsigned index) {
 
 }  // namespace
 
-std::optional<std::vector<GpuHealth>> gpu_health() {
+std::vector<GpuHealth> gpu_health() {
   void* library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return std::nullopt;
+  if (library == nullptr) return {};
   const Nvml nvml(library);
-  if (!nvml.call("nvmlInit_v2")) return std::nullopt;
+  if (nvml.result_of("nvmlInit_v2") == kDriverNotLoaded) return {};
   unsigned count = 0;
+  std::string error = nvml.error_of("nvmlInit_v2");
+  if (error.empty()) error = nvml.error_of("nvmlDeviceGetCount_v2", &count);
+  if (!error.empty()) return {{.name = "NVML", .error = error}};
   std::vector<GpuHealth> cards;
-  if (nvml.call("nvmlDeviceGetCount_v2", &count)) {
-    for (unsigned index = 0; index < count; ++index) cards.push_back(health_of(nvml, index));
-  }
-  nvml.call("nvmlShutdown");
-  return cards;
+  for (unsigned index = 0; index < count; ++index) cards.push_back(health_of(nvml, index));
+  return cards;  // the process ends soon, and with it what nvmlInit() counts
 }
 
 }  // namespace engram

@@ -89,6 +89,8 @@ class Doctor(unittest.TestCase):
 
     def test_configuration_that_does_not_fit(self):
         self.check_failed(self.doctor(corpus.config, "--set", "parallel.table=2"), "configuration", "parallel.table")
+        latent = ("--set", "model.attention.kind=mla", "--set", "model.attention.num_kv_heads=2")
+        self.check_failed(self.doctor(corpus.config, *latent), "configuration", "mla")
         code, output = self.doctor(corpus.config, "--set", "parallel.tabel=2")
         self.assertEqual(code, 64, output)
 
@@ -106,11 +108,16 @@ class Doctor(unittest.TestCase):
     def test_cards(self):
         if not FAKE_NVML.exists():
             self.skipTest(f"no {FAKE_NVML}: build the target engram_fake_nvml")
+        libraries = ":".join(filter(None, (str(FAKE_NVML), os.environ.get("LD_LIBRARY_PATH"))))
         illnesses = {"ecc": "3 memory errors", "remap": "memory rows wait", "hot": "slowed", "lost": "GPU is lost"}
         for illness, pattern in illnesses.items():
-            run = self.doctor(LD_LIBRARY_PATH=str(FAKE_NVML), ENGRAM_FAKE_CARD=illness)
+            run = self.doctor(LD_LIBRARY_PATH=libraries, ENGRAM_FAKE_CARD=illness)
             self.check_failed(run, "cards", f"card 1.*: .*{pattern}")
-        self.assertIn("NVML sees 2", self.doctor(LD_LIBRARY_PATH=str(FAKE_NVML))[1])
+        found = findings(self.doctor(LD_LIBRARY_PATH=libraries)[1])
+        self.assertRegex(found["cards"][1], "NVML sees 2")
+        self.assertEqual(found["cards"][0], "FAILED" if "CUDA none" in found["cards"][1] else "ok", found)
+        found = findings(self.doctor(corpus.config, LD_LIBRARY_PATH=libraries, ENGRAM_FAKE_CARD="lost")[1])
+        self.assertEqual(found["cards"], ("not there", "device: cpu"))
 
 
 if __name__ == "__main__":

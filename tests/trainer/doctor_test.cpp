@@ -94,6 +94,10 @@ TEST(Doctor, NamesLinksThatAreNotWhatTheyCouldBe) {
   EXPECT_TRUE(failures(job).empty());
   job.card_links[1].is_intact = false;
   expect_failure(job, "NCCL transport: bytes from rank 0 on a to rank 2 on b");
+  job.card_links[1].is_intact = true;
+  job.card_links[0].uses_tcp = true;
+  expect_failure(job,
+                 "NCCL transport: rank 0 reaches rank 1 on a, its own host, by TCP instead of memory; look at NCCL_");
   job.card_links.clear();
   job.card_problem = "too few cards";
   expect_failure(job, "NCCL transport: too few cards");
@@ -157,7 +161,14 @@ TEST(Doctor, NamesCardsThatAreIll) {
   expect_ill({.name = "card 1", .error = "GPU is lost"}, "GPU is lost; ");
   expect_ill({.name = "card 1", .uncorrected_errors = 2}, "2 memory errors that ECC could not correct; ");
   expect_ill({.name = "card 1", .has_pending_remap = true}, "memory rows wait to be replaced; ");
+  expect_ill({.name = "card 1", .has_failed_remap = true}, "memory rows that fail cannot be replaced any more; ");
   expect_ill({.name = "card 1", .is_slowed = true}, "slowed by its temperature or power supply; ");
+  job.may_use_cards = false;
+  EXPECT_TRUE(failures(job).empty());
+  job = good_job();
+  job.ranks[1].num_cards = 1;
+  job.ranks[1].card_error = "cudaMalloc: an illegal memory access";
+  expect_failure(job, "cards: rank 1 on a: cudaMalloc: an illegal memory access; ");
 }
 
 TEST(Doctor, NamesACardThatTheConfigurationWantsInVain) {
