@@ -3,6 +3,7 @@
 Needs root and iproute2 (ip). A host is a process that holds namespaces; when that ends, and this test may end in any
 way, its network is gone. Nothing outside of one temporary directory changes.
 """
+import contextlib
 import os
 import pathlib
 import shutil
@@ -58,9 +59,10 @@ class Hosts:
         return self
 
     def __exit__(self, *_):
-        for name in self._holders:
-            for pid in self.processes(name):
-                os.kill(pid, signal.SIGKILL)
+        for name, holder in self._holders.items():
+            for pid in self.processes(name) if holder.poll() is None else ():
+                with contextlib.suppress(ProcessLookupError):  # it ended with another
+                    os.kill(pid, signal.SIGKILL)
         for holder in self._holders.values():
             holder.stdin.close()
             holder.wait()
@@ -72,10 +74,11 @@ class Hosts:
         script = f"mount --make-rprivate / && {script} && echo ready && exec cat"
         holder = subprocess.Popen(["unshare", "--net", "--uts", "--mount", "sh", "-c", script], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
-        self._holders[name] = holder
         first = holder.stdout.readline()
-        if first != b"ready\n":
-            raise AssertionError(f"{name} does not start: {first!r}")
+        if first != b"ready\n":  # perhaps without namespaces of its own: __exit__() must not see it
+            holder.kill()
+            raise AssertionError(f"{name} does not start: {(first + holder.communicate()[0]).decode()}")
+        self._holders[name] = holder
         (self.path / f"{name}.pid").write_text(str(holder.pid), encoding="utf-8")
 
     def _start_host(self, number, name):
