@@ -26,10 +26,13 @@ exec nsenter --target "$(cat "$directory/$host.pid")" --net --uts --mount sh -c 
 
 def why_not():
     """What is missing to start some here; "" for nothing."""
-    missing = [name for name in ("ip", "unshare", "nsenter", "sysctl") if not shutil.which(name)]
+    tools = ("ip", "unshare", "nsenter", "sysctl", "mount", "hostname")
+    missing = [name for name in tools if not shutil.which(name)]
     if missing:
-        return f"{', '.join(missing)} not installed (apt-get install iproute2 util-linux procps)"
-    probe = "ip link add switch type bridge && ip link add port1 type veth peer name port2"
+        return f"{', '.join(missing)} not installed (apt-get install iproute2 util-linux procps mount hostname)"
+    probe = ("mount --make-rprivate / && mount --bind /etc/hosts /etc/hosts && hostname engram-h1 && "
+             f"sysctl --quiet --write net.ipv4.tcp_retries2={TCP_RETRIES} && "
+             "ip link add switch type bridge && ip link add port1 type veth peer name port2")  # fmt: skip
     done = subprocess.run(["unshare", "--net", "--uts", "--mount", "sh", "-c", probe], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False)  # fmt: skip
     return "" if done.returncode == 0 else f"no network namespaces here: {done.stdout.decode().strip()}"
