@@ -7,7 +7,8 @@
 #
 # Needs clang with libFuzzer (package clang of Debian 12). Corpora grow in build/fuzz/corpus/TARGET from run to run. An
 # input that is read for longer than 30 s, takes more than 2 GB, or ends the program is a finding and stays in
-# build/fuzz/findings/TARGET. Findings inside libhdf5 are counted by themselves: they take a file with forged digests.
+# build/fuzz/findings/TARGET until the next run. A program that ends before its time without a finding fails as well.
+# Findings inside libhdf5 are counted by themselves: they take a file with forged digests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -42,13 +43,13 @@ cmake --build --preset fuzz -j "$ENGRAM_JOBS" --target "${targets[@]/%/_fuzz}"
 in_hdf5() {
   local report
   report=$("$1" -timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=1024 "$2" 2>&1 || true)
-  grep -oE ' in (H5|engram::)' <<< "$report" | head -1 | grep -q H5
+  grep -m1 -oE ' in (H5|engram::)' <<< "$report" | head -1 | grep -q H5
 }
 
 # fuzz TARGET: one line about it. HDF5 may end the process, so that other targets alone stop at the first finding.
 fuzz() {
   local target=$1 program=build/fuzz/tests/fuzz/$1_fuzz corpus=build/fuzz/corpus/$1 findings=build/fuzz/findings/$1
-  local log=build/fuzz/$1.log count=${executions:-1000000} on_findings=() ours=0 of_hdf5=0
+  local log=build/fuzz/$1.log count=${executions:-1000000} on_findings=() ours=0 of_hdf5=0 num_done coverage
   if [[ $hdf5_targets == *" $target "* ]]; then
     count=${executions:-100000}
     on_findings=(-fork=1 -ignore_crashes=1 -ignore_timeouts=1 -ignore_ooms=1)
@@ -61,9 +62,11 @@ fuzz() {
     [ -f "$input" ] || continue
     if in_hdf5 "$program" "$input"; then of_hdf5=$((of_hdf5 + 1)); else ours=$((ours + 1)); echo "finding: $input"; fi
   done
-  echo "$target: $(grep -oE '^#[0-9]+' "$log" | tail -1 | tr -d '#') executions, coverage" \
-    "$(grep -oE 'cov: [0-9]+' "$log" | tail -1 | cut -d' ' -f2), $ours findings, $of_hdf5 in libhdf5"
-  [ "$ours" = 0 ]
+  num_done=$(grep -oE '^#[0-9]+' "$log" | tail -1 | tr -d '#' || true)
+  coverage=$(grep -oE 'cov: [0-9]+' "$log" | tail -1 | cut -d' ' -f2 || true)
+  echo "$target: ${num_done:=0} executions, coverage ${coverage:-0}, $ours findings, $of_hdf5 in libhdf5"
+  [ "$ours" = 0 ] || return 1
+  [ "$of_hdf5" != 0 ] || [ "$num_done" -ge "$count" ] || { echo "$target: ended before $count, see $log"; return 1; }
 }
 
 TMPDIR=$(mktemp -d -p "$(if [ -d /dev/shm ]; then echo /dev/shm; else echo /tmp; fi)")  # no disk has to be waited for
