@@ -9,6 +9,7 @@ goodput at one fault in ten minutes follows. The share of saves is the time in w
 Young's interval for ten minutes between faults, sqrt(2 x 600 x seconds of a save).
 """
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -41,8 +42,9 @@ def kill_a_rank(job, chance):
         launchers = [types.SimpleNamespace(pid=int(pid)) for pid in children.read().split()]
     for launcher in launchers:
         if len(pids := program.ranks_of(launcher)) == RANKS:
-            os.kill(pids[chance.randrange(RANKS)], signal.SIGKILL)
-            return True
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(pids[chance.randrange(RANKS)], signal.SIGKILL)
+                return True
     return False
 
 
@@ -51,11 +53,15 @@ def run_with_faults(corpus, name, arguments):
     chance, begin, num_faults = random.Random(arguments.seed), time.monotonic(), 0
     job = start_job(corpus, name, arguments.steps)
     next_fault = begin + chance.expovariate(1 / arguments.mtbf)
-    while job.poll() is None:
-        time.sleep(0.05)
-        if time.monotonic() > next_fault and kill_a_rank(job, chance):
-            num_faults += 1
-            next_fault = time.monotonic() + chance.expovariate(1 / arguments.mtbf)
+    try:
+        while job.poll() is None:
+            time.sleep(0.05)
+            if time.monotonic() > next_fault and kill_a_rank(job, chance):
+                num_faults += 1
+                next_fault = time.monotonic() + chance.expovariate(1 / arguments.mtbf)
+    finally:  # an interrupt ends it, too: its directory is about to be removed
+        job.terminate()
+        job.wait()
     if job.returncode != 0:
         raise AssertionError(f"the job ended with {job.returncode}")
     return time.monotonic() - begin, num_faults

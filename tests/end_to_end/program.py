@@ -3,10 +3,12 @@
 ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested. ENGRAM_IO_SHIM names the library of
 io_shim.cpp.
 """
+import contextlib
 import csv
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -178,6 +180,14 @@ def ranks_of(launcher):
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+def kill(launcher):
+    """Ends what start() began and has not ended yet, its ranks included."""
+    for pid in [launcher.pid, *ranks_of(launcher).values()] if launcher.poll() is None else []:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    launcher.communicate()
 
 
 def ended(pid, seconds):

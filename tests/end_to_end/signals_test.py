@@ -29,6 +29,7 @@ class Signals(unittest.TestCase):
 
     def test_save_saves_and_goes_on(self):
         process, pids = self.stops.start("saved")
+        self.addCleanup(program.kill, process)
         program.wait_for_steps(corpus, "saved", 5, process)
         self.stops.ask("SAVE", "saved", None)
         program.wait_until(lambda: not (corpus.run_directory("saved") / "SAVE").exists(), process)

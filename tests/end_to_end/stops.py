@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 
 import program
@@ -40,23 +41,31 @@ class Stops:
         way, phase = list(WAYS)[seed % len(WAYS)], PHASES[seed % len(PHASES)]
         rank, name = chance.randrange(RANKS), f"stop{seed}"
         done = {"seed": seed, "point": f"{way} to rank {rank} of {RANKS} in {phase}"}
+        process = None
         try:
             process, pids = self.start(name)
             self.wait_for(phase, name, chance, process)
             self.ask(way, name, pids[rank])
             done["problem"] = self.problem_of_end(process, WAYS[way]) or self.problem_after(name)
-        except AssertionError as error:  # it ended before it was asked to
+        except (AssertionError, OSError, subprocess.TimeoutExpired) as error:  # ended before it was asked to, or never
             done["problem"] = str(error)
+        finally:
+            if process:
+                program.kill(process)
         shutil.rmtree(self.corpus.run_directory(name), ignore_errors=True)
         return done
 
     def start(self, name):
         """The launcher of an endless run, and the process id of each rank; all of them take signals."""
         process = program.start(self.corpus.train(name, "train.steps=1000000", *SETTINGS), RANKS)
-        program.wait_until(lambda: len(program.ranks_of(process)) == RANKS, process)
-        pids = program.ranks_of(process)
-        for pid in pids.values():
-            program.wait_until(lambda pid=pid: catches(pid, signal.SIGINT), process)
+        try:
+            program.wait_until(lambda: len(program.ranks_of(process)) == RANKS, process)
+            pids = program.ranks_of(process)
+            for pid in pids.values():
+                program.wait_until(lambda pid=pid: catches(pid, signal.SIGINT), process)
+        except BaseException:
+            program.kill(process)
+            raise
         return process, pids
 
     def wait_for(self, phase, name, chance, process):
