@@ -68,7 +68,8 @@ class Doctor(unittest.TestCase):
         self.assertEqual(sum("MPI transport" in line for line in output.splitlines()), 1)
 
     def test_tcp_on_one_host(self):
-        self.check_failed(self.doctor(ranks=2, OMPI_MCA_btl="tcp,self", OMPI_MCA_pml="ob1"), "MPI transport",
+        tcp = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": "lo"}
+        self.check_failed(self.doctor(ranks=2, **tcp), "MPI transport",
                           "rank 0 reaches rank 1 on .*, its own host, by TCP instead of memory")  # fmt: skip
 
     def test_too_many_ranks(self):
