@@ -85,16 +85,17 @@ RunConfig with_batch(const RunConfig& config, int64_t local_batch, int64_t num_r
 std::vector<int64_t> ranks_of(const RunConfig& config, const ScaleOptions& options) {
   if (!options.ranks.empty()) return options.ranks;
   std::vector<int64_t> ranks;
+  std::string problem;
   for (int64_t num_ranks = 8; num_ranks <= 4096; num_ranks *= 2) {
-    if (options.local_batch > 0 || config.train.global_batch % (config.train.micro_batch * num_ranks) == 0) {
+    try {
+      check_world(with_batch(config, options.local_batch, num_ranks), num_ranks);
       ranks.push_back(num_ranks);
+    } catch (const ConfigError& error) {
+      problem = error.what();
     }
   }
   if (ranks.empty()) {
-    throw ConfigError(
-        fmt::format("train.global_batch: {} is no multiple of micro_batch x ranks for 8, 16, .. 4096 "
-                    "ranks; wanted --ranks or --local-batch",
-                    config.train.global_batch));
+    throw ConfigError("fits none of 8, 16, .. 4096 ranks; wanted --ranks or --local-batch; for 4096: " + problem);
   }
   return ranks;
 }
@@ -114,7 +115,7 @@ std::string table_memory(const RunConfig& config, int64_t num_ranks) {
 // Three digits each, or as many as stand before the point.
 std::string range_text(double low, double high) {
   const auto text = [](double value) {
-    return value < 1000 ? fmt::format("{:.3g}", value) : fmt::format("{:.0f}", value);
+    return value < 999.5 ? fmt::format("{:.3g}", value) : fmt::format("{:.0f}", value);
   };
   return text(low) + "-" + text(high);
 }

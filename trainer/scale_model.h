@@ -91,7 +91,7 @@ ExchangeCase exchange_case(const RunConfig& config, int64_t num_ranks);
 // `engram estimate --network`: a line for each number of ranks.
 struct ScaleOptions {
   std::string network;
-  std::vector<int64_t> ranks;  // empty = 8, 16, .. 4096, without those that do not divide the batch
+  std::vector<int64_t> ranks;  // empty = those of 8, 16, .. 4096 that the configuration fits
   int64_t local_batch = 0;     // sequences of a rank's step; 0 = train.global_batch over the ranks
 };
 // Throws ConfigError where the configuration has no tables, and what check_world() throws.

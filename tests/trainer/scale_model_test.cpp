@@ -165,6 +165,11 @@ TEST(ScaleText, HasALineForEachNumberOfRanks) {
   EXPECT_NE(text.find("\n     8 "), std::string::npos) << text;
   EXPECT_NE(text.find("\n    16 "), std::string::npos);
   EXPECT_EQ(text.find("\n    32 "), std::string::npos);  // does not divide the batch
+  config.model.moe.num_experts = config.parallel.expert = 16;
+  text = scale_text(config, {.network = "ib400", .ranks = {}, .local_batch = 1});
+  EXPECT_EQ(text.find("\n     8 "), std::string::npos) << text;  // too few to share the experts
+  EXPECT_NE(text.find("\n    16 "), std::string::npos);
+  config.parallel.expert = 1;
   text = scale_text(config, {.network = "ib400", .ranks = {4, 1}});
   EXPECT_NE(text.find("\n     4 "), std::string::npos) << text;
   EXPECT_NE(text.find("\n     1 "), std::string::npos);
