@@ -53,7 +53,7 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  // The number of this rank among those on its machine, and so of its CUDA device. 0 for ranks that are threads.
+  // The number of this rank among those on its machine. 0 for ranks that are threads.
   virtual int local_rank() const { return 0; }
 
   // The group of all ranks that give the same color, in the order of their ranks here.

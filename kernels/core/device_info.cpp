@@ -89,6 +89,24 @@ std::string host_name() {
   return name;
 }
 
+CardUuid card_uuid([[maybe_unused]] int index) {
+  CardUuid uuid{};
+#if ENGRAM_WITH_CUDA
+  cudaDeviceProp properties{};
+  ENGRAM_CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
+  std::memcpy(uuid.data(), properties.uuid.bytes, uuid.size());
+#endif
+  return uuid;
+}
+
+std::string to_string(const CardUuid& uuid) {
+  std::string text = "GPU-";
+  for (size_t i = 0; i < uuid.size(); ++i) {
+    text += fmt::format("{}{:02x}", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+  }
+  return text;
+}
+
 DeviceInfo device_info(const Stream& stream) {
 #if ENGRAM_WITH_CUDA
   if (device_of(stream) == Device::kCuda) return cuda_info();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -18,6 +19,13 @@ struct DeviceInfo {
 
 // Of the device that the stream works on.
 DeviceInfo device_info(const Stream& stream);
+
+// What tells a card, or a slice of one (MIG), from every other in the world.
+using CardUuid = std::array<uint8_t, 16>;
+// Of the card of that number among those that this process sees.
+CardUuid card_uuid(int index);
+// As nvidia-smi -L writes it.
+std::string to_string(const CardUuid& uuid);
 
 // Of this machine, as its system calls it.
 std::string host_name();
