@@ -8,7 +8,8 @@ namespace engram {
 template <class T>
 struct RowSegmentSum {
   View<const T, 2> values;
-  View<const int64_t, 1> index;
+  View<const int32_t, 1> order;
+  View<const int32_t, 1> offsets;
   View<Accumulator<T>, 2> sums;
 };
 

@@ -10,6 +10,8 @@ struct UniqueRows {
   int64_t end;
   View<int64_t, 1> unique;
   View<int64_t, 1> inverse;
+  View<int32_t, 1> order;
+  View<int32_t, 1> offsets;
   View<int64_t, 1> count;
 };
 

@@ -5,7 +5,6 @@
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "kernels/row_gather.h"
-#include "kernels/row_segment_sum.h"
 #include "kernels/short_conv.h"
 #include "kernels/sum.h"
 
@@ -133,10 +132,7 @@ void Engram::backward(Context& ctx, const Tensor& d, const MicroBatch& batch, co
   const Tensor dkv = fuse_backward(ctx, dgated, d, saved);
   const Tensor e = gather(ctx, batch);  // read again rather than kept
   matmul(ctx.stream, dkv, e, kv_.grad, {.transpose_a = true, .accumulate = true});
-  const Tensor de = ctx.arena.take("engram.de", d.dtype, {num_tokens, config_.memory_dim});
-  matmul(ctx.stream, dkv, kv_.value, de, {});
-  row_segment_sum(ctx.stream, de.reshape({num_tokens * config_.num_columns(), config_.row_width()}),
-                  batch.memory.index[table_], batch.memory.row_grads);
+  matmul(ctx.stream, dkv, kv_.value, batch.memory.grads[table_].reshape({num_tokens, config_.memory_dim}), {});
 }
 
 }  // namespace engram

@@ -27,7 +27,7 @@ class Engram {
   // Returns y [num_tokens, M, hidden], to be added to the streams.
   Tensor forward(Context& ctx, const Tensor& streams, const MicroBatch& batch, Saved& saved) const;
   // d [num_tokens, M, hidden]: on entry the gradient of streams + y, on return that of the streams, by way of y and
-  // past it. Adds to batch.memory.row_grads.
+  // past it. Writes batch.memory.grads.
   void backward(Context& ctx, const Tensor& d, const MicroBatch& batch, const Saved& saved) const;
 
  private:

@@ -37,9 +37,9 @@ class FetchedRows {
 // The memory of one micro-batch, as its Engram modules read it.
 struct MemoryRows {
   FetchedRows* fetched = nullptr;
-  Tensor row_grads;  // [num_unique, row_width], accumulator dtype; backward adds to it
-  std::vector<Tensor>
-      index;  // per Engram layer [num_tokens * num_columns] int64: place of each row in the fetched ones
+  // Per Engram layer, of num_tokens * num_columns requests:
+  std::vector<Tensor> index;  // [requests] int64: the place of each one's row in the fetched ones
+  std::vector<Tensor> grads;  // [requests, row_width], activation dtype: gradients of the rows; backward writes them
 };
 
 // What a forward and backward pass read: num_sequences * seq_len tokens, one sequence after the other.

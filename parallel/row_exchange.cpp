@@ -35,6 +35,10 @@ void for_each_peer(std::span<const int64_t> counts, Fn&& fn) {
   }
 }
 
+RowSegments first_rows(const RowSegments& segments, int64_t num_rows) {
+  return {.order = segments.order, .offsets = segments.offsets.rows(0, num_rows + 1)};
+}
+
 // Hash of the rows of every peer's segment.
 std::vector<int64_t> hash_segments(const RowMessage& message) {
   std::vector<int64_t> hashes;
@@ -90,7 +94,9 @@ std::string RowExchange::find_unique(Stream& stream, const Tensor& rows, RowPlan
   const Tensor counts = plan.counts_memory_.take(device, DType::kInt64, {3});
   plan.inverse_ = plan.inverse_memory_.take(device, DType::kInt64, {n});
   row_keys(stream, rows, blocks, first_block_, table_rows_, keys, counts.rows(0, 2));
-  unique_rows(stream, keys, stride * group_.size(), unique, plan.inverse_, counts.rows(2, 1));
+  const RowSegments segments{.order = plan.order_memory_.take(device, DType::kInt32, {n}),
+                             .offsets = plan.offsets_memory_.take(device, DType::kInt32, {n + 1})};
+  unique_rows(stream, keys, stride * group_.size(), unique, plan.inverse_, segments, counts.rows(2, 1));
 
   const auto found = read(stream, counts, plan);
   const int64_t first_wrong = found[0];
@@ -98,6 +104,7 @@ std::string RowExchange::find_unique(Stream& stream, const Tensor& rows, RowPlan
   plan.stats_.requests = n - found[1];
   plan.stats_.unique = found[2];
   plan.unique_keys_ = unique.rows(0, plan.stats_.unique);
+  plan.segments_ = first_rows(segments, plan.stats_.unique);
   if (first_wrong == n) return "";
   return "row exchange: rank " + std::to_string(group_.rank()) + " asks for row " +
          std::to_string(read(stream, rows.rows(first_wrong, 1), plan)[0]) + " at position " +
@@ -190,10 +197,13 @@ void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
   copy(stream, plan.received_slots_, plan.request_slots_);
   const Tensor unique = plan.own_unique_memory_.take(device, DType::kInt64, {num_served});
   const Tensor count = plan.counts_memory_.take(device, DType::kInt64, {1});
-  plan.own_inverse_ = plan.own_inverse_memory_.take(device, DType::kInt64, {num_served});
-  unique_rows(stream, plan.request_slots_, num_slots(), unique, plan.own_inverse_, count);
+  const Tensor inverse = plan.own_inverse_memory_.take(device, DType::kInt64, {num_served});
+  const RowSegments segments{.order = plan.own_order_memory_.take(device, DType::kInt32, {num_served}),
+                             .offsets = plan.own_offsets_memory_.take(device, DType::kInt32, {num_served + 1})};
+  unique_rows(stream, plan.request_slots_, num_slots(), unique, inverse, segments, count);
   plan.stats_.own_unique = read(stream, count, plan)[0];
   plan.own_slots_ = unique.rows(0, plan.stats_.own_unique);
+  plan.own_segments_ = first_rows(segments, plan.stats_.own_unique);
 }
 
 PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan) {
@@ -232,7 +242,7 @@ PendingGradients RowExchange::return_gradients(Stream& stream, const Tensor& sum
   if (plan.is_local_) return pending;
   const Tensor received = plan.received_sums_memory_.take(device, sums.dtype, {plan.num_served(), width});
   pending.merged_ = plan.merged_memory_.take(device, sums.dtype, {plan.num_own_unique(), width});
-  pending.own_inverse_ = plan.own_inverse_;
+  pending.own_segments_ = plan.own_segments_;
   pending.transfer_ = begin(stream, {plan.sent_slots_, sums, plan.send_counts_},
                             {plan.received_slots_, received, plan.request_counts_}, plan);
   return pending;
@@ -241,9 +251,8 @@ PendingGradients RowExchange::return_gradients(Stream& stream, const Tensor& sum
 // Peers lie one after the other in the requests, so ascending order is rank order.
 Tensor PendingGradients::wait(Stream& stream) {
   exchange_->finish(transfer_);
-  if (own_inverse_.empty()) return merged_;
-  zero(stream, merged_);
-  row_segment_sum(stream, transfer_.received.rows, own_inverse_, merged_);
+  if (own_segments_.order.empty()) return merged_;
+  row_segment_sum(stream, transfer_.received.rows, own_segments_, merged_);
   return merged_;
 }
 

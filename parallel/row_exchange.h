@@ -52,7 +52,8 @@ class [[nodiscard]] PendingGradients {
   friend class RowExchange;
   RowExchange* exchange_ = nullptr;
   detail::RowTransfer transfer_;
-  Tensor merged_, own_inverse_;
+  Tensor merged_;
+  RowSegments own_segments_;
 };
 
 // Moves rows of sharded tables between their owners and the ranks that need them: once per step for the whole local
@@ -60,7 +61,7 @@ class [[nodiscard]] PendingGradients {
 //
 //   exchange.plan(stream, rows, plan);                               // ids to owners
 //   Tensor values = exchange.begin_fetch(stream, weight, plan).wait(stream);      // rows back
-//   ... row_gather(values, plan.inverse(), ...), row_segment_sum(..., plan.inverse(), sums) ...
+//   ... row_gather(values, plan.inverse(), ...), row_segment_sum(..., plan.segments(), sums) ...
 //   Tensor merged = exchange.return_gradients(stream, sums, plan).wait(stream);  // gradients to owners
 //   ... update the rows plan.own_slots() of weight with merged ...
 //

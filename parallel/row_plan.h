@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/core/tensor.h"
+#include "kernels/row_segments.h"
 #include "parallel/reused_buffer.h"
 
 namespace engram {
@@ -38,6 +38,8 @@ class RowPlan {
 
   // [n] int64: the place of request i among the unique rows, -1 where it is masked.
   const Tensor& inverse() const { return inverse_; }
+  // The requests for each unique row: order [n], offsets [u + 1].
+  const RowSegments& segments() const { return segments_; }
   // Unique rows that each peer holds: the unique rows are ordered by (owner, slot). One count per rank.
   std::span<const int64_t> send_counts() const { return send_counts_; }
   // Rows that each peer asks of this rank. One count per rank.
@@ -57,14 +59,15 @@ class RowPlan {
   RowStats stats_;
   std::vector<int64_t> send_counts_, request_counts_;
   Tensor inverse_, request_slots_, own_slots_;
-  Tensor unique_keys_;                  // [u]: owner * slots of a shard + slot
-  Tensor own_inverse_;                  // [v]: the place of each request among own_slots
-  Tensor sent_slots_, received_slots_;  // [u] and [v], on the host: what ranks tell each other
+  Tensor unique_keys_;                   // [u]: owner * slots of a shard + slot
+  RowSegments segments_, own_segments_;  // own: the served requests for each of own_slots
+  Tensor sent_slots_, received_slots_;   // [u] and [v], on the host: what ranks tell each other
 
   std::vector<int64_t> sent_hashes_, received_hashes_;
-  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_, counts_memory_, host_counts_memory_;
+  ReusedBuffer keys_memory_, unique_memory_, inverse_memory_, order_memory_, offsets_memory_;
+  ReusedBuffer counts_memory_, host_counts_memory_;
   ReusedBuffer sent_memory_, received_memory_;
-  ReusedBuffer request_memory_, own_unique_memory_, own_inverse_memory_;
+  ReusedBuffer request_memory_, own_unique_memory_, own_inverse_memory_, own_order_memory_, own_offsets_memory_;
   ReusedBuffer served_memory_, rows_memory_, received_sums_memory_, merged_memory_;
 };
 

@@ -290,7 +290,9 @@ void add_row_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
   ops.push_back({"unique_rows", [=](OpInputs& b) -> Call {
                    const Tensor keys = ids(b), unique = b.out({s.requests(b)}, DType::kInt64);
                    const Tensor inverse = b.out({s.requests(b)}, DType::kInt64), count = b.held({1}, DType::kInt64);
-                   return [=, &b] { unique_rows(b.stream, keys, s.rows, unique, inverse, count); };
+                   const RowSegments segments{.order = b.out({s.requests(b)}, DType::kInt32),
+                                              .offsets = b.out({s.requests(b) + 1}, DType::kInt32)};
+                   return [=, &b] { unique_rows(b.stream, keys, s.rows, unique, inverse, segments, count); };
                  }});
   ops.push_back({"row_gather", [=](OpInputs& b) -> Call {
                    const Tensor rows = b.held({s.rows, s.width}, b.dtype), index = ids(b);
@@ -299,9 +301,9 @@ void add_row_ops(std::vector<BenchOp>& ops, const ModelConfig& m) {
                    return [=, &b] { row_gather(b.stream, rows, index, out); };
                  }});
   ops.push_back({"row_segment_sum", [=](OpInputs& b) -> Call {
-                   const Tensor values = b.in({s.requests(b), s.width}), index = ids(b);
-                   const Tensor sums = b.held({s.rows, s.width}, accumulator(b.dtype));
-                   return [=, &b] { row_segment_sum(b.stream, values, index, sums); };
+                   const Tensor values = b.in({s.requests(b), s.width}), sums = b.out_wide({s.rows, s.width});
+                   const RowSegments segments = b.in_segments(s.requests(b), s.rows);
+                   return [=, &b] { row_segment_sum(b.stream, values, segments, sums); };
                  }});
   ops.push_back({"row_update_adam_dense", [=](OpInputs& b) -> Call {
                    const int64_t touched = s.rows / 2;

@@ -6,6 +6,7 @@
 #include <deque>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "kernels/core/device.h"
 #include "kernels/core/rng.h"
@@ -105,16 +106,36 @@ Tensor OpInputs::progression(int64_t count_of_it, int64_t step) {
 Tensor OpInputs::in_ids(DType type, std::initializer_list<int64_t> shape, int64_t end, bool zipf) {
   const Tensor ids = arena.take("bench", type, shape);
   if (is_dry(stream)) return ids;
-  std::vector<int64_t> wide(static_cast<size_t>(ids.numel()));
-  const auto size = static_cast<double>(end);
-  for (size_t i = 0; i < wide.size(); ++i) {
-    const double u = double{uniform(philox(number_, i, 0).word[0])};
-    wide[i] = static_cast<int64_t>(zipf ? std::exp(u * std::log(size)) - 1 : u * size);
-  }
-  ++number_;
+  const std::vector<int64_t> wide = draw(ids.numel(), end, zipf);
   if (type == DType::kInt64) return count(upload(wide.data(), ids));
   const std::vector<int32_t> narrow(wide.begin(), wide.end());
   return count(upload(narrow.data(), ids));
+}
+
+std::vector<int64_t> OpInputs::draw(int64_t draws, int64_t end, bool zipf) {
+  std::vector<int64_t> ids(static_cast<size_t>(draws));
+  const auto size = static_cast<double>(end);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const double u = double{uniform(philox(number_, i, 0).word[0])};
+    ids[i] = static_cast<int64_t>(zipf ? std::exp(u * std::log(size)) - 1 : u * size);
+  }
+  ++number_;
+  return ids;
+}
+
+RowSegments OpInputs::in_segments(int64_t num_values, int64_t num_rows) {
+  const RowSegments segments{.order = arena.take("bench", DType::kInt32, {num_values}),
+                             .offsets = arena.take("bench", DType::kInt32, {num_rows + 1})};
+  if (is_dry(stream)) return segments;
+  const std::vector<int64_t> rows = draw(num_values, num_rows, /*zipf=*/true);
+  std::vector<int32_t> order(rows.size()), offsets(static_cast<size_t>(num_rows) + 1);
+  for (const int64_t row : rows) ++offsets[static_cast<size_t>(row) + 1];
+  std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return rows[static_cast<size_t>(a)] < rows[static_cast<size_t>(b)]; });
+  return {.order = count(upload(order.data(), segments.order)),
+          .offsets = count(upload(offsets.data(), segments.offsets))};
 }
 
 void run_bench_ops(Communicator& world, const BenchOpsCommand& command) {

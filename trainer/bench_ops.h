@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/core/arena.h"
+#include "kernels/row_segments.h"
 #include "parallel/communicator.h"
 #include "trainer/cli.h"
 #include "trainer/run_config.h"
@@ -22,6 +23,8 @@ class OpInputs {
   Tensor in_wide(std::initializer_list<int64_t> shape) { return count(random(shape, accumulator(dtype))); }
   // Whole numbers in [0, end), uniform or with probability proportional to 1 / (i + 1).
   Tensor in_ids(DType type, std::initializer_list<int64_t> shape, int64_t end, bool zipf = false);
+  // Of values whose rows are drawn with probability proportional to 1 / (row + 1).
+  RowSegments in_segments(int64_t num_values, int64_t num_rows);
   Tensor out(std::initializer_list<int64_t> shape, DType type) { return count(arena.take("bench", type, shape)); }
   Tensor out(std::initializer_list<int64_t> shape) { return out(shape, dtype); }
   Tensor out_wide(std::initializer_list<int64_t> shape) { return out(shape, accumulator(dtype)); }
@@ -46,6 +49,7 @@ class OpInputs {
 
  private:
   Tensor upload(const void* host, const Tensor& to);
+  std::vector<int64_t> draw(int64_t count, int64_t end, bool zipf);
 
   double num_bytes_ = 0;
   uint32_t number_ = 0;

@@ -60,10 +60,7 @@ class TablePath {
   void plan(Requests& r) { exchange_.plan(stream_, r.rows, r.plan); }
   void fetch(Requests& r) { r.fetched = exchange_.begin_fetch(stream_, table_.weight(), r.plan).wait(stream_); }
   void expand(Requests& r) { row_gather(stream_, r.fetched, r.plan.inverse(), r.expanded); }
-  void sum(Requests& r) {
-    zero(stream_, r.sums);
-    row_segment_sum(stream_, r.grads, r.plan.inverse(), r.sums);
-  }
+  void sum(Requests& r) { row_segment_sum(stream_, r.grads, r.plan.segments(), r.sums); }
   void update(Requests& r, const TableOptimizer& optimizer) {
     const Tensor merged = exchange_.return_gradients(stream_, r.sums, r.plan).wait(stream_);
     optimizer.update(stream_, control_, r.plan.own_slots(), merged);
@@ -124,14 +121,14 @@ void TablePath::add(const std::string& name, double bytes, const Work& work) {
 }
 
 std::vector<RowStage> TablePath::measure() {
-  const double n = num_requests_, u = num_unique_, row_number = size_of(DType::kInt64);
+  const double n = num_requests_, u = num_unique_, row_number = size_of(DType::kInt64), place = size_of(DType::kInt32);
   const double table_row = in_pieces(table_.width() * size_of(DType::kFloat32));
   const auto value_row = static_cast<double>(table_.width() * size_of(values_));
   const auto sum_row = static_cast<double>(table_.width() * size_of(DType::kFloat32));
-  add("plan", (2 * n + u) * row_number, [&](Requests& r) { plan(r); });
+  add("plan", n * (2 * row_number + place) + u * (row_number + place), [&](Requests& r) { plan(r); });
   add("gather unique rows", u * (row_number + table_row + value_row), [&](Requests& r) { fetch(r); });
   add("expand to requests", n * (row_number + value_row) + u * value_row, [&](Requests& r) { expand(r); });
-  add("sum gradients", n * (row_number + value_row) + u * sum_row, [&](Requests& r) { sum(r); });
+  add("sum gradients", n * (place + value_row) + u * sum_row, [&](Requests& r) { sum(r); });
   for (const TableOptimizerKind kind : kKinds) add_optimizer(kind);
   return stages_;
 }

@@ -31,11 +31,12 @@ constexpr double kTokenizerBytesPerByte = 6.5;      // in memory, of tokenizer.j
 constexpr int64_t kDatasetBytes = 260;
 constexpr int64_t kFileBytes = 2600;
 
-// Rows and gradients, as the reader's and as the owner's; of every request its key, its place among the distinct ones
-// and the sort's copies of both. Distinct rows are no more than there are.
+// Rows and gradients, as the reader's and as the owner's; of every request its gradient, its key, its place among the
+// distinct ones and in their segments, and the sort's copies. Distinct rows are no more than there are.
 int64_t exchange_on_cuda(int64_t requests, int64_t num_rows, int64_t width) {
   const int64_t per_row = 2 * width * (size_of(DType::kBFloat16) + size_of(DType::kFloat32));
-  return std::min(requests, num_rows) * per_row + requests * 4 * size_of(DType::kInt64);
+  const int64_t per_request = width * size_of(DType::kBFloat16) + 5 * size_of(DType::kInt64);
+  return std::min(requests, num_rows) * per_row + requests * per_request;
 }
 
 // Rows of a micro-batch that go to experts of other ranks, and those that come, see ExpertExchange.
@@ -154,7 +155,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
     const int64_t requests = config.train.global_batch / world_size * config.data.seq_len * engram.num_columns() *
                              static_cast<int64_t>(engram.layers.size());
     m.exchange = on_cuda ? exchange_on_cuda(requests, layout.end_row(), width)
-                         : requests * 4 * width * wide;  // rows and gradients, as the reader's and as the owner's
+                         : requests * 5 * width * wide;  // the same, all requests taken as distinct
   }
   if (!on_cuda) add_process(config, world_size, m);
   if (on_cuda) {

@@ -1,6 +1,7 @@
 #include "trainer/memory.h"
 
 #include "kernels/core/device.h"
+#include "kernels/row_segment_sum.h"
 
 namespace engram {
 namespace {
@@ -62,22 +63,25 @@ void Memory::make_plan(Stream& stream, const StepBatch& batch, int64_t micro_bat
 void Memory::fetch(Stream& stream) {
   RowPlan& plan = current().plan;
   fetched_ = FetchedRows(exchange_.begin_fetch(stream, table_.weight(), plan));
-  row_grads_ = row_grads_memory_.take(device_of(stream), table_.weight().dtype, {plan.num_unique(), table_.width()});
-  zero(stream, row_grads_);
+  grads_ = grads_memory_.take(device_of(stream), exchange_.row_type().dtype, {plan.num_requests(), table_.width()});
 }
 
 MemoryRows Memory::micro_batch(int64_t micro_batch_idx) {
-  MemoryRows result{.fetched = &fetched_, .row_grads = row_grads_, .index = {}};
+  MemoryRows result{.fetched = &fetched_, .index = {}, .grads = {}};
   const int64_t per_micro_batch = current().rows_per_micro_batch, per_layer = per_micro_batch / addresses_.num_layers();
   for (int64_t layer = 0; layer < addresses_.num_layers(); ++layer) {
-    result.index.push_back(
-        current().plan.inverse().rows(micro_batch_idx * per_micro_batch + layer * per_layer, per_layer));
+    const int64_t first = micro_batch_idx * per_micro_batch + layer * per_layer;
+    result.index.push_back(current().plan.inverse().rows(first, per_layer));
+    result.grads.push_back(grads_.rows(first, per_layer));
   }
   return result;
 }
 
 const Tensor& Memory::return_gradients(Stream& stream) {
-  merged_grads_ = exchange_.return_gradients(stream, row_grads_, current().plan).wait(stream);
+  RowPlan& plan = current().plan;
+  const Tensor sums = sums_memory_.take(device_of(stream), table_.weight().dtype, {plan.num_unique(), table_.width()});
+  row_segment_sum(stream, grads_, plan.segments(), sums);
+  merged_grads_ = exchange_.return_gradients(stream, sums, plan).wait(stream);
   return merged_grads_;
 }
 

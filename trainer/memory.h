@@ -43,7 +43,7 @@ class Memory {
   void begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch);
   // The rows of one micro-batch of that batch.
   MemoryRows micro_batch(int64_t micro_batch_idx);
-  // Sends the row gradients to the owners and merges theirs. Returns [num_own_unique, width].
+  // Adds up the gradients of each row, sends them to the owners and merges theirs. Returns [num_own_unique, width].
   const Tensor& return_gradients(Stream& stream);
   // Updates the rows that the last return_gradients() gave gradients for.
   void update(Stream& stream, const Tensor& control) const;
@@ -75,8 +75,9 @@ class Memory {
   size_t current_ = 0;  // the other one is the next
   bool is_next_prepared_ = false;
   FetchedRows fetched_;
-  ReusedBuffer row_grads_memory_;
-  Tensor row_grads_, merged_grads_;
+  ReusedBuffer grads_memory_, sums_memory_;
+  Tensor grads_;  // of each request of the batch at hand
+  Tensor merged_grads_;
 };
 
 }  // namespace engram

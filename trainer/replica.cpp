@@ -39,9 +39,10 @@ MemoryRows dry_memory(Arena& arena, const RunConfig& config, std::optional<Fetch
   fetched.emplace(arena.take("memory.row", dtype, {1, engram.row_width()}));
   const int64_t num_rows = config.train.micro_batch * config.data.seq_len * engram.num_columns();
   const Tensor index = arena.take("memory.rows", DType::kInt64, {num_rows});
+  const Tensor grads = Arena::dry().take("memory.grads", dtype, {num_rows, engram.row_width()});
   return {.fetched = &*fetched,
-          .row_grads = arena.take("memory.row_grad", accumulator(dtype), {1, engram.row_width()}),
-          .index = std::vector<Tensor>(engram.layers.size(), index)};
+          .index = std::vector<Tensor>(engram.layers.size(), index),
+          .grads = std::vector<Tensor>(engram.layers.size(), grads)};
 }
 
 }  // namespace

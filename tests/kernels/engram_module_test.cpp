@@ -6,7 +6,7 @@
 #include "kernels/row_segment_sum.h"
 #include "kernels/short_conv.h"
 #include "tests/golden.h"
-#include "tests/testing.h"
+#include "tests/kernels/row_segments_testing.h"
 
 namespace engram {
 namespace {
@@ -191,7 +191,8 @@ struct Module : test::CpuFixture {
                  .b_stride = memory,
                  .c = out(de),
                  .c_stride = memory});
-    row_segment_sum(stream, de.reshape({num_tokens * columns, row_width}), ids.reshape({num_tokens * columns}), dtable);
+    row_segment_sum(stream, de.reshape({num_tokens * columns, row_width}),
+                    test::segments_of(arena, ids.reshape({num_tokens * columns}), table.size(0)), dtable);
     const json& want = c["grads"];
     expect_near(dw_kv, {&want["w_k"], &want["w_v"]}, "w_kv");
     expect_near(dtable, {&want["table"]}, "table");

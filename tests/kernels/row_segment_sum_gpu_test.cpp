@@ -1,6 +1,7 @@
 #include "kernels/row_segment_sum.h"
 
 #include "tests/gpu_testing.h"
+#include "tests/kernels/row_segments_testing.h"
 
 namespace engram {
 namespace {
@@ -19,14 +20,19 @@ struct RowSegmentSumGpuTest : test::GpuFixture {
     return index;
   }
 
+  RowSegments to_device(const RowSegments& segments) {
+    return {.order = GpuFixture::to_device(segments.order), .offsets = GpuFixture::to_device(segments.offsets)};
+  }
+
   void compare(DType dtype, int64_t count, int64_t num_rows, int64_t width) {
     Arena::Scope host_scope(host), device_scope(*device);
     const DType wide = accumulator(dtype);
     const Tensor values = rounded(test::random_tensor<double>(host, 2, {count, width}), dtype);
-    const Tensor want = rounded(test::random_tensor<double>(host, 3, {num_rows, width}), wide);
-    const Tensor index = skewed_index(count, num_rows), sums = upload(want, wide);
-    row_segment_sum(stream, upload(values, dtype), to_device(index), sums);
-    row_segment_sum(cpu, values, index, want);
+    const Tensor want = host.take("want", DType::kFloat64, {num_rows, width});
+    const RowSegments segments = test::segments_of(host, skewed_index(count, num_rows), num_rows);
+    const Tensor sums = poisoned(wide, {num_rows, width});
+    row_segment_sum(stream, upload(values, dtype), to_device(segments), sums);
+    row_segment_sum(cpu, values, segments, want);
     EXPECT_LT(relative_error(download(sums), want), 4 * bound(wide)) << count << " " << num_rows << " " << width;
   }
 };
@@ -54,6 +60,7 @@ void add_in_runs(const Tensor& values, const Tensor& index, const Tensor& sums) 
     const std::vector<int64_t>& members = of_row[static_cast<size_t>(element / width)];
     float& sum = host_span<float>(sums)[static_cast<size_t>(element)];
     float run = 0;
+    sum = 0;
     for (size_t k = 0; k < members.size(); ++k) {
       float& total = k < 64 ? sum : run;
       total += host_span<float>(values)[static_cast<size_t>(members[k] * width + element % width)];
@@ -69,9 +76,9 @@ TEST_F(RowSegmentSumGpuTest, AddsInTheOrderOfTheContract) {
     for (const int64_t width : {3, 80}) {
       Arena::Scope host_scope(host), device_scope(*device);
       const Tensor values = test::random_tensor<float>(host, 2, {count, width});
-      const Tensor want = test::random_tensor<float>(host, 3, {40, width});
-      const Tensor index = skewed_index(count, 40), sums = to_device(want);
-      row_segment_sum(stream, to_device(values), to_device(index), sums);
+      const Tensor want = host.take("want", DType::kFloat32, {40, width});
+      const Tensor index = skewed_index(count, 40), sums = poisoned(DType::kFloat32, {40, width});
+      row_segment_sum(stream, GpuFixture::to_device(values), to_device(test::segments_of(host, index, 40)), sums);
       add_in_runs(values, index, want);
       EXPECT_TRUE(test::same_bits(to_host(sums), want)) << count << " " << width;
     }
@@ -81,11 +88,13 @@ TEST_F(RowSegmentSumGpuTest, AddsInTheOrderOfTheContract) {
 TEST_F(RowSegmentSumGpuTest, UpTo64ValuesOfARowAddUpAsOnTheCpu) {
   constexpr int64_t kRows = 1000, kWidth = 65;
   const Tensor values = test::random_tensor<float>(host, 2, {64 * kRows, kWidth});
-  const Tensor want = test::random_tensor<float>(host, 3, {kRows, kWidth}), sums = to_device(want);
+  const Tensor want = host.take("want", DType::kFloat32, {kRows, kWidth});
+  const Tensor sums = poisoned(DType::kFloat32, {kRows, kWidth});
   const Tensor index = host.take("index", DType::kInt64, {64 * kRows});
   for (int64_t i = 0; i < index.size(0); ++i) static_cast<int64_t*>(index.data)[i] = i * 7919 % kRows;
-  row_segment_sum(stream, to_device(values), to_device(index), sums);
-  row_segment_sum(cpu, values, index, want);
+  const RowSegments segments = test::segments_of(host, index, kRows);
+  row_segment_sum(stream, GpuFixture::to_device(values), to_device(segments), sums);
+  row_segment_sum(cpu, values, segments, want);
   EXPECT_TRUE(test::same_bits(to_host(sums), want));
 }
 

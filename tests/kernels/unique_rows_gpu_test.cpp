@@ -22,12 +22,21 @@ struct UniqueRowsGpuTest : test::GpuFixture {
     const Tensor want_unique = host.take("unique", DType::kInt64, {count});
     const Tensor want_inverse = host.take("inverse", DType::kInt64, {count});
     const Tensor want_number = host.take("count", DType::kInt64, {1});
-    unique_rows(stream, to_device(keys), end, unique, inverse, number);
-    unique_rows(cpu, keys, end, want_unique, want_inverse, want_number);
+    const RowSegments segments{.order = poisoned(DType::kInt32, {count}),
+                               .offsets = poisoned(DType::kInt32, {count + 1})};
+    const RowSegments want_segments{.order = host.take("order", DType::kInt32, {count}),
+                                    .offsets = host.take("offsets", DType::kInt32, {count + 1})};
+    unique_rows(stream, to_device(keys), end, unique, inverse, segments, number);
+    unique_rows(cpu, keys, end, want_unique, want_inverse, want_segments, want_number);
     ASSERT_TRUE(test::same_bits(to_host(number), want_number)) << count << " " << distinct;
     EXPECT_TRUE(test::same_bits(to_host(inverse), want_inverse)) << count << " " << distinct;
     const int64_t used = host_span<int64_t>(want_number)[0];
     EXPECT_TRUE(test::same_bits(to_host(unique.rows(0, used)), want_unique.rows(0, used))) << count << " " << distinct;
+    const Tensor offsets = to_host(segments.offsets.rows(0, used + 1));
+    ASSERT_TRUE(test::same_bits(offsets, want_segments.offsets.rows(0, used + 1))) << count << " " << distinct;
+    const int64_t num_kept = host_span<int32_t>(offsets)[static_cast<size_t>(used)];
+    const Tensor order = to_host(segments.order.rows(0, num_kept));
+    EXPECT_TRUE(test::same_bits(order, want_segments.order.rows(0, num_kept))) << count << " " << distinct;
   }
 };
 

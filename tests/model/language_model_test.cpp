@@ -51,7 +51,7 @@ struct Model {
     batch = {.tokens = ids(1, kTokens, config.vocab_size).reshape({kTokens}),
              .targets = ids(2, kTokens, config.vocab_size).reshape({kTokens}),
              .starts = test::constant_tensor<uint8_t>(arena, 0, {kSequences, kSeqLen}),
-             .memory = {.fetched = &fetched, .row_grads = row_grads, .index = {}}};
+             .memory = {.fetched = &fetched, .index = {}, .grads = {}}};
     view<uint8_t, 2>(batch.starts)(1, 3) = 1;
     host_span<int32_t>(batch.targets)[4] = -1;
     for (uint64_t layer = 0; layer < config.engram.layers.size(); ++layer) {
@@ -59,6 +59,8 @@ struct Model {
       const Tensor random = ids(30 + layer, kTokens * columns, kRows);
       for (int64_t i = 0; i < index.numel(); ++i) host_span<int64_t>(index)[i] = host_span<int32_t>(random)[i];
       batch.memory.index.push_back(index);
+      batch.memory.grads.push_back(
+          arena.take("grads", DType::kFloat64, {kTokens * columns, config.engram.row_width()}));
     }
   }
 
@@ -94,6 +96,15 @@ struct Model {
     const Tensor hidden = model.forward(ctx, batch, saved);
     const Tensor dhidden = model.loss(ctx, hidden, batch.targets, {}, losses);
     model.backward(ctx, dhidden, batch, saved);
+    for (size_t layer = 0; layer < batch.memory.index.size(); ++layer) add_row_gradients(layer);
+  }
+
+  void add_row_gradients(size_t layer) {
+    const auto grads = view<double, 2>(batch.memory.grads[layer]), sums = view<double, 2>(row_grads);
+    for (int64_t i = 0; i < grads.size(0); ++i) {
+      const int64_t row = host_span<int64_t>(batch.memory.index[layer])[static_cast<size_t>(i)];
+      for (int64_t c = 0; c < grads.size(1); ++c) sums(row, c) += grads(i, c);
+    }
   }
 
   Stream stream = CpuQueue{};

@@ -79,8 +79,7 @@ struct RowWorld {
   // Sums the requests' gradients [n, width] by unique row and returns them to the owners.
   Tensor return_gradients(Arena& arena, const Tensor& gradients) {
     const Tensor sums = arena.take("sums", gradients.dtype, {plan.num_unique(), exchange.row_type().width});
-    zero(stream, sums);
-    row_segment_sum(stream, gradients, plan.inverse(), sums);
+    row_segment_sum(stream, gradients, plan.segments(), sums);
     return exchange.return_gradients(stream, sums, plan).wait(stream);
   }
 

@@ -30,7 +30,7 @@ TEST(EstimateMemory, CategoriesByHand) {
     EXPECT_EQ(m.tables, slots * kWidth * 4);
     EXPECT_EQ(m.table_optimizer, slots * (2 * kWidth * 4 + 4));  // m, v, the row's count
     const int64_t rows = 4 / num_ranks * 12 * 4 * 2;             // sequences, tokens, columns, layers
-    EXPECT_EQ(m.exchange, rows * kWidth * 4 * 4);
+    EXPECT_EQ(m.exchange, rows * kWidth * 4 * 5);
     EXPECT_EQ(m.data, 0);  // its files are not there
     const int64_t sums = num_ranks > 1 ? m.gradients : 0, saving = 5 << 20;
     EXPECT_EQ(m.workspace, sums + checkpoint_bytes(tiny_run(), num_ranks) / num_ranks + saving);
@@ -96,7 +96,7 @@ TEST(EstimateMemory, ACardHoldsNoMoreDistinctRowsThanThereAre) {
   config.device = DeviceChoice::kCuda;
   config.data.seq_len = 4096;
   const int64_t requests = 4 * 4096 * 4 * 2;
-  EXPECT_EQ(estimate_memory(config, 1).exchange, kBlocks * 256 * 2 * kWidth * 6 + requests * 32);
+  EXPECT_EQ(estimate_memory(config, 1).exchange, kBlocks * 256 * 2 * kWidth * 6 + requests * (kWidth * 2 + 40));
 }
 
 TEST(EstimateMemory, IsWhatAReplicaHolds) {
