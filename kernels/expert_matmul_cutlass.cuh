@@ -18,7 +18,8 @@
 // Long because CUTLASS comes in many headers.
 namespace engram {
 
-// One product per expert, d[e] = a[e] b[e] (+ d[e]); sizes and addresses of a[e], b[e], d[e] follow from its rows.
+// One product per expert, d[e] = a[e] b[e] (+ d[e]); sizes and addresses of a[e], b[e], d[e] follow from its rows. Or
+// one per part of its rows, where these are the inner size: those behind the first have results of their own.
 struct ExpertProducts {
   // A factor or the result: where it begins, the elements from one row of an expert and from one expert to the next,
   // and its leading dimension.
@@ -28,10 +29,24 @@ struct ExpertProducts {
     int64_t per_expert;
     int64_t stride;
   };
+  struct Rows {
+    int64_t begin, end;
+  };
   static constexpr int kRows = -1;  // a size that is the expert's number of rows
   View<const int64_t, 1> offsets;
   Matrix a, b, d;
   int m, n, k;
+  int64_t parts = 1;
+  void* others = nullptr;  // results of the parts behind the first, [parts - 1, experts] times that of an expert
+
+  __host__ __device__ int64_t num_experts() const { return offsets.size(0) - 1; }
+  __host__ __device__ int64_t num_products() const { return num_experts() * parts; }
+  // Of product i, which is part i mod parts of expert i / parts.
+  __device__ Rows rows(int64_t i) const {
+    const int64_t begin = offsets(i / parts), count = offsets(i / parts + 1) - begin, part = i % parts;
+    return {begin + count * part / parts, begin + count * (part + 1) / parts};
+  }
+  __device__ int64_t num_rows(int64_t i) const { return rows(i).end - rows(i).begin; }
 };
 
 // CUTLASS's main loop and epilogue for grouped products keep one descriptor of the copy engine per multiprocessor and
@@ -182,11 +197,12 @@ __device__ Stride expert_stride(int64_t leading) {
   return stride;
 }
 
-// Sizes and addresses of expert e, written by one thread at its place among the experts.
+// Sizes and addresses of product i, written by one thread at its place among the products.
 template <class Gemm>
-__device__ void describe_expert(const ExpertProducts& products, const typename Gemm::Experts& experts, int64_t e,
-                                int64_t place) {
-  const int64_t begin = products.offsets(e), num_rows = products.offsets(e + 1) - begin;
+__device__ void describe_product(const ExpertProducts& products, const typename Gemm::Experts& experts, int64_t i,
+                                 int64_t place) {
+  const int64_t e = i / products.parts, part = i % products.parts;
+  const int64_t begin = products.rows(i).begin, num_rows = products.num_rows(i);
   const auto at = [&](const auto* type, const ExpertProducts::Matrix& matrix) {
     return static_cast<decltype(type)>(matrix.data) + begin * matrix.per_row + e * matrix.per_expert;
   };
@@ -196,13 +212,15 @@ __device__ void describe_expert(const ExpertProducts& products, const typename G
   experts.a[place] = at(static_cast<const typename Gemm::Factor*>(nullptr), products.a);
   experts.b[place] = at(static_cast<const typename Gemm::Factor*>(nullptr), products.b);
   using D = std::remove_pointer_t<std::remove_pointer_t<decltype(experts.d)>>;
-  experts.d[place] = const_cast<D*>(at(static_cast<const D*>(nullptr), products.d));
+  const int64_t other = (part - 1) * products.num_experts() + e;
+  experts.d[place] = part == 0 ? const_cast<D*>(at(static_cast<const D*>(nullptr), products.d))
+                               : static_cast<D*>(products.others) + other * products.d.per_expert;
   experts.stride_a[place] = expert_stride<typename Gemm::Kernel::InternalStrideA>(products.a.stride);
   experts.stride_b[place] = expert_stride<typename Gemm::Kernel::InternalStrideB>(products.b.stride);
   experts.stride_d[place] = expert_stride<typename Gemm::Kernel::InternalStrideD>(products.d.stride);
 }
 
-// The descriptors that ExpertMainloop and ExpertEpilogue take, of the expert at a place; by one warp.
+// The descriptors that ExpertMainloop and ExpertEpilogue take, of the product at a place; by one warp.
 template <class Gemm>
 __device__ void write_descriptors(const typename Gemm::Kernel::Params& params, int place) {
   using Mainloop = typename Gemm::BaseMainloop;
@@ -232,40 +250,39 @@ __device__ void write_descriptors(const typename Gemm::Kernel::Params& params, i
   if constexpr (Gemm::kAdd) write(std::true_type{}, Gemm::Epilogue::kOfC);
 }
 
-// Writes what the products need to know of each expert: one block each, of one warp. Where the inner size is ragged the
-// experts with most rows come first, so that no multiprocessor begins a long tile when the others are done.
+// Writes what CUTLASS needs to know of each product: one block each, of one warp. Where the inner size is ragged the
+// products with most rows come first, so that no multiprocessor begins a long tile when the others are done.
 template <class Gemm>
 __global__ void __launch_bounds__(kWarpSize)
     describe_experts_kernel(ExpertProducts products, typename Gemm::Experts experts,
                             const __grid_constant__ typename Gemm::Kernel::Params params) {
-  const int64_t num_experts = products.offsets.size(0) - 1, e = blockIdx.x;
-  const auto rows_of = [&](int64_t expert) { return products.offsets(expert + 1) - products.offsets(expert); };
-  const int64_t num_rows = rows_of(e);
-  int64_t place = e;
+  const int64_t i = blockIdx.x, num_rows = products.num_rows(i);
+  int64_t place = i;
   if (products.k == ExpertProducts::kRows) {
     int num_before = 0;
-    for (int64_t other = threadIdx.x; other < num_experts; other += kWarpSize) {
-      num_before += rows_of(other) > num_rows || (rows_of(other) == num_rows && other < e);
+    for (int64_t other = threadIdx.x; other < products.num_products(); other += kWarpSize) {
+      const int64_t others_rows = products.num_rows(other);
+      num_before += others_rows > num_rows || (others_rows == num_rows && other < i);
     }
     place = warp_sum(num_before);
   }
-  if (threadIdx.x == 0) describe_expert<Gemm>(products, experts, e, place);
+  if (threadIdx.x == 0) describe_product<Gemm>(products, experts, i, place);
   __syncwarp();
   if (num_rows > 0) write_descriptors<Gemm>(params, static_cast<int>(place));
 }
 
-// Puts the products on the queue. Rows that no expert has are neither read into a sum nor written.
+// Puts the products on the queue. Rows that no expert has are neither read into a sum nor written. `used` bytes of the
+// scratch memory are taken.
 template <class Gemm>
-void multiply_experts(CudaQueue& queue, const ExpertProducts& products) {
-  const int64_t num_experts = products.offsets.size(0) - 1;
-  int64_t used = 0;
-  const auto take = [&]<class T>(T*& array) { array = scratch<T>(queue, num_experts, used); };
+void multiply_experts(CudaQueue& queue, const ExpertProducts& products, int64_t used) {
+  const int64_t num_products = products.num_products();
+  const auto take = [&]<class T>(T*& array) { array = scratch<T>(queue, num_products, used); };
   typename Gemm::Experts experts{};
   take(experts.shape), take(experts.a), take(experts.b), take(experts.d);
   take(experts.stride_a), take(experts.stride_b), take(experts.stride_d);
   typename Gemm::Device::Arguments arguments{};
   arguments.mode = cutlass::gemm::GemmUniversalMode::kGrouped;
-  arguments.problem_shape = {static_cast<int>(num_experts), experts.shape, nullptr};
+  arguments.problem_shape = {static_cast<int>(num_products), experts.shape, nullptr};
   arguments.mainloop = {experts.a, experts.stride_a, experts.b, experts.stride_b};
   arguments.epilogue.thread.alpha = 1;
   if constexpr (Gemm::kAdd) {
@@ -283,20 +300,20 @@ void multiply_experts(CudaQueue& queue, const ExpertProducts& products) {
   const auto num_bytes = static_cast<int64_t>(Gemm::Device::get_workspace_size(arguments));
   typename Gemm::Device gemm;
   const auto check = [&](cutlass::Status status) {
-    ENGRAM_CHECK(status == cutlass::Status::kSuccess, "expert_matmul: CUTLASS refuses ", num_experts,
+    ENGRAM_CHECK(status == cutlass::Status::kSuccess, "expert_matmul: CUTLASS refuses ", num_products,
                  " products: ", cutlass::cutlassGetStatusString(status));
   };
   check(gemm.initialize(arguments, scratch<char>(queue, num_bytes, used), queue.handle));
   describe_experts_kernel<Gemm>
-      <<<blocks_for(num_experts, 1), kWarpSize, 0, queue.handle>>>(products, experts, gemm.params());
+      <<<blocks_for(num_products, 1), kWarpSize, 0, queue.handle>>>(products, experts, gemm.params());
   ENGRAM_CUDA_CHECK(cudaGetLastError());
   check(gemm.run(queue.handle));
 }
 
 template <template <int> class Gemm>
-void multiply_experts(CudaQueue& queue, ExpertTiles tiles, const ExpertProducts& products) {
-  tiles == ExpertTiles::kWide ? multiply_experts<Gemm<192>>(queue, products)
-                              : multiply_experts<Gemm<128>>(queue, products);
+void multiply_experts(CudaQueue& queue, ExpertTiles tiles, const ExpertProducts& products, int64_t used = 0) {
+  tiles == ExpertTiles::kWide ? multiply_experts<Gemm<192>>(queue, products, used)
+                              : multiply_experts<Gemm<128>>(queue, products, used);
 }
 
 }  // namespace engram

@@ -78,6 +78,7 @@ TEST_F(ExpertMatmulGpuTest, MatchesTheDoubleFormWithAndWithoutLibraries) {
     compare(DType::kBFloat16, many, 72, 128);
     compare(DType::kBFloat16, std::vector<int64_t>(40, 0), 16, 24);
     compare(DType::kBFloat16, {100, 33}, 1024, 1152);
+    compare(DType::kBFloat16, {2100, 0, 5003}, 128, 200);  // few tiles of long sums
   }
 }
 
@@ -95,9 +96,9 @@ TEST_F(ExpertMatmulGpuTest, LeavesRowsAloneThatNoExpertHas) {
 }
 
 TEST_F(ExpertMatmulGpuTest, TwoRunsGiveTheSameBits) {
-  const Tensor x = upload(test::random_tensor<double>(host, 1, {700, 96}), DType::kBFloat16);
-  const Tensor dy = upload(test::random_tensor<double>(host, 2, {700, 160}), DType::kBFloat16);
-  const Tensor offsets = to_device(test::tensor_of<int64_t>(host, {0, 300, 300, 301, 700}, {5}));
+  const Tensor x = upload(test::random_tensor<double>(host, 1, {4100, 96}), DType::kBFloat16);
+  const Tensor dy = upload(test::random_tensor<double>(host, 2, {4100, 160}), DType::kBFloat16);
+  const Tensor offsets = to_device(test::tensor_of<int64_t>(host, {0, 3000, 3000, 3001, 4100}, {5}));
   Tensor sums[2];
   for (Tensor& sum : sums) {
     sum = upload(test::constant_tensor(host, 1.0, {4, 160, 96}), DType::kFloat32);
