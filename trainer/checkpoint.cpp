@@ -63,7 +63,8 @@ void load_intact(Replica& r, const RunIdentity& identity, const std::string& che
   for (ZeroGroup& group : r.zero_groups) group.publish(r.stream).wait();
   if (scope == LoadScope::kWeights) return;
   r.step = manifest.step;
-  r.state.set_applied_updates(r.stream, manifest.applied_updates);
+  r.passed_batches = manifest.passed_batches;
+  r.state.set_history(r.stream, manifest.history);
 }
 
 // Puts it where nobody takes it for a checkpoint, and the next save of its step does not meet it.

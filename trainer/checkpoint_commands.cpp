@@ -66,8 +66,8 @@ void run_checkpoint_inspect(const CheckpointInspectCommand& command) {
   std::cout << fmt::format(
       "{}\n  step {}, {} updates applied, written by {} ranks, tables by {}\n  tokenizer {}, vocabulary {}\n  data "
       "{}\n",
-      checkpoint.path(), m.step, m.applied_updates, m.world_size, m.table_optimizer, m.identity.tokenizer_digest,
-      m.identity.vocabulary_digest, m.identity.data_digest);
+      checkpoint.path(), m.step, m.history.applied_updates, m.world_size, m.table_optimizer,
+      m.identity.tokenizer_digest, m.identity.vocabulary_digest, m.identity.data_digest);
   std::cout << "files\n";
   for (const Manifest::File& file : m.files) {
     std::cout << fmt::format("  {:<56} {:<29} {:>12}\n", file.name, file.digest.substr(0, 16),

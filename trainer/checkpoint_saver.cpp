@@ -51,7 +51,8 @@ void CheckpointSaver::begin() {
   stall_seconds_ = 0;
   const Stopwatch watch(stall_seconds_);
   manifest_.step = replica_.step;
-  manifest_.applied_updates = replica_.state.applied_updates(replica_.stream);
+  manifest_.passed_batches = replica_.passed_batches;
+  manifest_.history = replica_.state.history(replica_.stream);
   manifest_.world_size = world_.size();
   manifest_.table_optimizer = enum_name(replica_.config.optimizer.table.kind);
   owned_bytes_ = num_owned_bytes(replica_);

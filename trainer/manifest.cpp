@@ -24,7 +24,9 @@ Json to_json(const Manifest& m) {
   }
   return {{"format_version", kFormatVersion},
           {"step", m.step},
-          {"applied_updates", m.applied_updates},
+          {"passed_batches", m.passed_batches},
+          {"applied_updates", m.history.applied_updates},
+          {"spike_guard", m.history.guard},
           {"world_size", m.world_size},
           {"table_optimizer", m.table_optimizer},
           {"tokenizer_digest", m.identity.tokenizer_digest},
@@ -36,7 +38,9 @@ Json to_json(const Manifest& m) {
 Manifest from_json(const Json& json, const std::string& path) {
   Manifest m;
   m.step = json.at("step");
-  m.applied_updates = json.at("applied_updates");
+  m.passed_batches = json.value("passed_batches", int64_t{0});
+  m.history = {.applied_updates = json.at("applied_updates"),
+               .guard = json.value("spike_guard", std::vector<double>())};
   m.world_size = json.at("world_size");
   m.table_optimizer = json.at("table_optimizer");
   m.identity = {.tokenizer_digest = json.at("tokenizer_digest"),

@@ -15,7 +15,8 @@ struct Manifest {
     std::string digest;  // XXH3-128
   };
   int64_t step = 0;
-  int64_t applied_updates = 0;
+  int64_t passed_batches = 0;  // Replica
+  StepState::History history;
   int64_t world_size = 0;
   std::string table_optimizer;
   RunIdentity identity;

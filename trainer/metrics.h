@@ -72,8 +72,8 @@ class MetricsLog {
   // `metrics.step` must be above last_step().
   void write(const StepMetrics& metrics);
 
-  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, save, spike, skip, eval, signal,
-  // fault.
+  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, rewind, save, spike, skip, eval,
+  // signal, fault.
   void event(int64_t step, std::string_view kind, const EventFields& fields = {});
 
   // Whether an event of that kind was logged at that step, by this process or one before it.

@@ -40,11 +40,12 @@ struct Replica {
   LanguageModel model;
   std::deque<ZeroGroup> zero_groups;  // of the stores
   std::optional<Memory> memory;
-  StepState state;  // sums and decisions of the step at hand, and the number of applied updates
+  StepState state;  // sums and decisions of the step at hand, and what those of the next depend on
   Arena arena;      // activations of one step
   std::array<StepInput, 2> inputs;
   int64_t num_inputs = 0;
-  int64_t step = 0;  // steps issued, skipped ones included: fixes the position in the data
+  int64_t step = 0;            // steps issued, skipped ones included
+  int64_t passed_batches = 0;  // of the data, on top: step + passed_batches is the position there
 
   // For one micro-batch: without statistics.
   Context context(int64_t num_sequences, int64_t seq_len) {

@@ -88,6 +88,11 @@ struct ClipConfig {
   ClipScope scope = ClipScope::kAll;
 };
 
+// What is done about a step whose loss or gradient norm stands out. log: tells. skip: leaves the model as it was.
+// rewind: goes back to a checkpoint, and past the data since.
+enum class SpikePolicy { kLog, kSkip, kRewind };
+constexpr auto enum_names(SpikePolicy) { return std::array<std::string_view, 3>{"log", "skip", "rewind"}; }
+
 // See trainer/schedule.h for the formulas.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
@@ -117,6 +122,8 @@ struct TrainConfig {
   bool recompute = false;
   bool deterministic = true;
   int64_t max_skips = 10;
+  SpikePolicy spike_policy = SpikePolicy::kLog;
+  double spike_sigma = 6;
   int64_t eval_every = 0;
   int64_t eval_samples = 64;
 };
@@ -233,6 +240,9 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
   field("recompute", c.recompute, "compute each block again in backward instead of keeping its activations");
   field("deterministic", c.deterministic, "the same bits on every run; false lets attention on CUDA add in any order");
   field("max_skips", c.max_skips, Range{1, 1e9}, "steps in a row without a finite gradient that end the run");
+  field("spike_policy", c.spike_policy, "for a loss or norm that stands out: log, skip the step, or rewind");
+  field("spike_sigma", c.spike_sigma, Range{0, 1e6},
+        "standard deviations over the mean of the last 128 steps that make a spike");
   field("eval_every", c.eval_every, Range{0, 1e12}, "steps between validations; 0 = only at the end");
   field("eval_samples", c.eval_samples, Range{1, 1e9}, "sequences of a validation, over all ranks");
 }

@@ -73,7 +73,8 @@ void run_micro_batch(const LanguageModel& model, Context& ctx, const MicroBatch&
 }
 
 Batch next_batch(const Replica& r, const BatchLoader& loader) {
-  const int64_t first = r.step * r.config.train.global_batch + r.world.rank() * r.local_sequences();
+  const int64_t batch = r.step + r.passed_batches;
+  const int64_t first = batch * r.config.train.global_batch + r.world.rank() * r.local_sequences();
   return loader.load(first, r.local_sequences());
 }
 

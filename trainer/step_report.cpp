@@ -30,6 +30,7 @@ void add_values(const RunConfig& config, const StepState::Values& values, StepRe
   report.loss = values.loss / static_cast<double>(config.train.global_batch * config.data.seq_len);
   report.norm = std::sqrt(values.dense_squares + values.table_squares);
   report.skipped = !values.applied;
+  report.is_spike = values.is_spike;
   report.request = strongest_in(values.requests);
   report.save_work = values.save_work;
   if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;

@@ -12,6 +12,7 @@ struct StepReport {
   double norm = 0;   // of the gradient, before clipping
   double lr = 0;     // of the dense part; 0 where the step was skipped
   bool skipped = false;
+  bool is_spike = false;             // kernels/step_control.h
   double experts_max_over_mean = 0;  // of the worst layer; 0 without experts
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/core/device.h"
-#include "kernels/step_control.h"
 #include "kernels/update_control.h"
 #include "trainer/schedule.h"
 
@@ -34,21 +33,26 @@ UpdateControl control_of(const Tensor& host) { return read_control(view<const do
 
 }  // namespace
 
-StepState::StepState(Stream& stream, const RunConfig& config) : clip_(config.optimizer.clip) {
+StepState::StepState(Stream& stream, const RunConfig& config)
+    : options_{.clip_norm = config.optimizer.clip.norm,
+               .separate = config.optimizer.clip.scope == ClipScope::kSeparate,
+               .spike_sigma = config.train.spike_sigma,
+               .skip_spikes = config.train.spike_policy == SpikePolicy::kSkip} {
   std::vector<double> ratios = schedule_of(config);
   const auto num_ratios = static_cast<int64_t>(ratios.size());
   const int64_t num_mixtures = config.model.num_mixtures(), num_experts = config.model.moe.num_experts;
-  const int64_t num_seen = kNumSums + 2 * kNumUpdateControls + num_mixtures * num_experts;
+  const int64_t num_seen = kNumSums + 2 * kNumUpdateControls + num_mixtures * num_experts + kSpikeGuard;
   buffer_ = Buffer(device_of(stream), (num_seen + num_ratios) * kWord);
   seen_by_host_ = buffer_.tensor(DType::kUInt8, {num_seen * kWord});
   char* next = static_cast<char*>(buffer_.data());
   sums_ = take(next, DType::kFloat64, {kNumSums});
   control_ = take(next, DType::kFloat64, {2, kNumUpdateControls});
   loads_ = take(next, DType::kInt64, {num_mixtures, num_experts});
+  guard_ = take(next, DType::kFloat64, {kSpikeGuard});
   lr_ratios_ = take(next, DType::kFloat64, {num_ratios});
   for (HostCopy& host : host_copies_) host = make_host_copy(device_of(stream));
   copy(stream, Tensor(ratios.data(), DType::kFloat64, {num_ratios}), lr_ratios_);
-  set_applied_updates(stream, 0);  // waits for the copy
+  set_history(stream, {});  // waits for the copy
 }
 
 StepState::HostCopy StepState::make_host_copy(Device device) const {
@@ -60,6 +64,7 @@ StepState::HostCopy StepState::make_host_copy(Device device) const {
   host.sums = take(next, DType::kFloat64, {kNumSums});
   host.control = take(next, DType::kFloat64, {2, kNumUpdateControls});
   host.loads = take(next, DType::kInt64, {loads_.numel()});
+  host.guard = take(next, DType::kFloat64, {kSpikeGuard});
   return host;
 }
 
@@ -89,8 +94,7 @@ void StepState::reduce(Stream& stream, Communicator& world) const {
 }
 
 void StepState::decide(Stream& stream) const {
-  step_control(stream, sums_.rows(0, kNumDecidingSums), lr_ratios_,
-               {.clip_norm = clip_.norm, .separate = clip_.scope == ClipScope::kSeparate}, control_);
+  step_control(stream, sums_.rows(0, kNumDecidingSums), lr_ratios_, options_, guard_, control_);
 }
 
 StepState::PendingValues StepState::begin_read(Stream& stream) {
@@ -118,21 +122,31 @@ StepState::Values StepState::PendingValues::wait() const {
           .save_work = sum(StepSum::kSaveWork),
           .applied = decision.apply,
           .lr_ratio = decision.lr_ratio,
+          .is_spike = host_span<const double>(copy_->guard)[1] != 0,
           .loads = host_span<const int64_t>(copy_->loads)};
 }
 
-int64_t StepState::applied_updates(Stream& stream) const {
+StepState::History StepState::history(Stream& stream) const {
   std::array<double, kNumUpdateControls> control{};
   const Tensor host(control.data(), DType::kFloat64, {kNumUpdateControls});
+  History history{.guard = std::vector<double>(kSpikeGuard)};
   copy(stream, dense_control(), host);
+  copy(stream, guard_, Tensor(history.guard.data(), DType::kFloat64, {kSpikeGuard}));
   synchronize(stream);
-  return control_of(host).num_updates;
+  history.applied_updates = control_of(host).num_updates;
+  return history;
 }
 
-void StepState::set_applied_updates(Stream& stream, int64_t count) const {
-  const auto num_updates = static_cast<double>(count);
+void StepState::set_history(Stream& stream, const History& history) const {
+  const int64_t size = std::ssize(history.guard);
+  ENGRAM_CHECK(size == 0 || size == kSpikeGuard, "the memory of earlier losses and norms has ", size,
+               " numbers, wanted ", kSpikeGuard);
+  const auto num_updates = static_cast<double>(history.applied_updates);
   std::array<double, 2 * kNumUpdateControls> control{0, 1, num_updates, 0, 0, 1, num_updates, 0};
+  std::vector<double> guard = history.guard;
+  guard.resize(kSpikeGuard);
   copy(stream, Tensor(control.data(), DType::kFloat64, {2, kNumUpdateControls}), control_);
+  copy(stream, Tensor(guard.data(), DType::kFloat64, {kSpikeGuard}), guard_);
   synchronize(stream);  // the host's numbers end with this call
 }
 

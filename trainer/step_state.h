@@ -2,9 +2,11 @@
 
 #include <array>
 #include <span>
+#include <vector>
 
 #include "kernels/core/buffer.h"
 #include "kernels/core/event.h"
+#include "kernels/step_control.h"
 #include "parallel/communicator.h"
 #include "trainer/run_config.h"
 
@@ -42,6 +44,7 @@ class StepState {
            save_work = 0;
     bool applied = false;
     double lr_ratio = 0;
+    bool is_spike = false;
     std::span<const int64_t> loads;
   };
   // Values on their way to the host; they live until the begin() after the next.
@@ -79,24 +82,29 @@ class StepState {
 
   PendingValues begin_read(Stream& stream);
 
-  // Steps that were applied: what schedules and bias corrections count. Waits for the stream.
-  int64_t applied_updates(Stream& stream) const;
-  void set_applied_updates(Stream& stream, int64_t count) const;
+  // What decisions of later steps depend on.
+  struct History {
+    int64_t applied_updates = 0;  // steps that were applied: what schedules and bias corrections count
+    std::vector<double> guard;    // kernels/step_control.h; empty = no step was before
+  };
+  // Both wait for the stream.
+  History history(Stream& stream) const;
+  void set_history(Stream& stream, const History& history) const;
 
  private:
   // Where a step's values arrive on the host, and where its host sums come from.
   struct HostCopy {
     int64_t number = 0;  // of the begin() that it belongs to
     Buffer memory;
-    Tensor host_sums, sums, control, loads;
+    Tensor host_sums, sums, control, loads, guard;
     Event arrived;
   };
   HostCopy make_host_copy(Device device) const;
 
-  ClipConfig clip_;
+  StepControlOptions options_;
   Buffer buffer_;
-  Tensor seen_by_host_;  // sums, control and loads as they lie, one after the other
-  Tensor sums_, control_, loads_, lr_ratios_;
+  Tensor seen_by_host_;  // sums, control, loads and guard as they lie, one after the other
+  Tensor sums_, control_, loads_, guard_, lr_ratios_;
   int64_t num_begun_ = 0;
   std::array<HostCopy, 2> host_copies_;  // of this step and of the one before
 };

@@ -1,5 +1,7 @@
 #include "trainer/train_loop.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <cmath>
 #include <iostream>
@@ -26,17 +28,30 @@
 namespace engram {
 namespace {
 
-constexpr const char* kNotFinite =
-    " steps in a row (train.max_skips) had a loss or a gradient that is not finite and changed nothing; look at the "
-    "data and the learning rate; the state before them is saved as ";
+constexpr const char* kSkips =
+    " steps in a row (train.max_skips) changed nothing, for a spike or a loss or gradient that is not finite; look at "
+    "the data and the learning rate; the state before them is saved as ";
+constexpr const char* kRewinds =
+    " rewinds in a row met another spike before a new checkpoint; look at the data and the learning rate";
+
+constexpr int64_t kMostRewinds = 3;
+
+// A spike after which a run begins again at its newest checkpoint, past the batch that it came from.
+struct Rewind {
+  int64_t step = 0;
+  int64_t passed_batches = 0;  // until then
+  double loss = 0, norm = 0;
+  int64_t times = 1;  // in a row without a new checkpoint
+};
 
 int exit_code_of(Request request) { return request == Request::kPreempt ? kExitRequeue : kExitOk; }
 
 // One run of `engram train` on one rank: the replica, its data, and what is told to the user (rank 0 alone).
 class TrainRun {
  public:
-  TrainRun(Communicator& world, Pulse& pulse, const RunConfig& config)
+  TrainRun(Communicator& world, Pulse& pulse, const RunConfig& config, const std::optional<Rewind>& after)
       : pulse_(pulse),
+        after_(after),
         tokenizer_(load_tokenizer(config)),
         train_(config, tokenizer_.tokenizer),
         replica_(config, world, tokenizer_.map(), model_dtype(config)),
@@ -49,11 +64,12 @@ class TrainRun {
     if (!config.data.validation.empty()) open_validation();
   }
 
-  // Trains to the end, or until asked to leave or out of hope; returns the exit code. Throws Interrupted before the
-  // first step.
+  // Trains to the end, or until asked to leave, out of hope or to be begun again by another (rewind()); returns the
+  // exit code. Throws Interrupted before the first step.
   int run() {
     requests_.leave_if_asked();
     resume();
+    if (after_) replica_.passed_batches = after_->passed_batches + after_->step - replica_.step;
     requests_.leave_if_asked();
     if (is_first()) start_log();
     if (is_first()) remove_remains();
@@ -61,11 +77,15 @@ class TrainRun {
     told_at_ = seconds();
     while (!ends()) step();
     pulse_.rest(Pulse::Place::kSave);
+    if (running_) wait_running();
     finish_save();
-    requests_.fulfilled(request_);
+    if (!rewind_) requests_.fulfilled(request_);
     if (is_first()) finish();
     return gives_up() ? kExitGiveUp : exit_code_of(request_);
   }
+
+  // Where the run that comes next goes on, if one must.
+  const std::optional<Rewind>& rewind() const { return rewind_; }
 
  private:
   void step() {
@@ -76,9 +96,9 @@ class TrainRun {
     // While a step runs on the card, the step before is told and the next one prepared.
     tell_running();
     running_ = issued;
-    if (works_at_once()) tell_running();
+    if (works_at_once() || saves() || validates()) tell_running();
+    if (rewind_) return;
     if (!saves() && !validates()) return prepare_next();
-    tell_running();
     if (validates()) validate();
     if (saves()) save();
     told_at_ = seconds();
@@ -88,10 +108,14 @@ class TrainRun {
   bool is_first() const { return replica_.world.rank() == 0; }
   bool works_at_once() const { return config().device == DeviceChoice::kCpu; }
   bool is_last() const { return replica_.step >= config().train.steps; }
-  bool gives_up() const { return num_skips_ >= config().train.max_skips; }
-  bool ends() const { return is_last() || asks_to_leave(request_) || gives_up(); }
-  bool saves() const { return ends() || request_ == Request::kSave || falls_on(config().checkpoint.every); }
-  bool validates() const { return validation_loader_ && (is_last() || falls_on(config().train.eval_every)); }
+  bool gives_up() const { return num_skips_ >= config().train.max_skips || (rewind_ && rewind_->times > kMostRewinds); }
+  bool ends() const { return is_last() || asks_to_leave(request_) || gives_up() || rewind_; }
+  bool saves() const {
+    return !rewind_ && (ends() || request_ == Request::kSave || falls_on(config().checkpoint.every));
+  }
+  bool validates() const {
+    return !rewind_ && validation_loader_ && (is_last() || falls_on(config().train.eval_every));
+  }
   bool falls_on(int64_t interval) const { return interval > 0 && replica_.step % interval == 0; }
   std::string checkpoints() const { return config().run.directory() + "/checkpoints"; }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
@@ -107,7 +131,7 @@ class TrainRun {
   void resume() {
     const std::vector<std::string> found = list_checkpoints(replica_.world, checkpoints());
     if (found.empty()) return start();
-    if (!config().checkpoint.resume) {
+    if (!config().checkpoint.resume && !after_) {
       throw ConfigError("checkpoint.resume: is false, but " + found.front() +
                         " is there; give the run another name (run.name), or remove " + config().run.directory());
     }
@@ -139,6 +163,12 @@ class TrainRun {
                  {"host", host_name()},
                  {"device", device_info(replica_.stream).name}});
     for (const std::string& damage : resumed_.damaged) log_->event(replica_.step, "fault", {{"passed_over", damage}});
+    if (!after_) return;
+    log_->event(replica_.step, "rewind",
+                {{"from_step", after_->step},
+                 {"loss", after_->loss},
+                 {"norm", after_->norm},
+                 {"passed_batches", replica_.passed_batches}});
   }
 
   // Of a save or a removal that the run before did not finish.
@@ -161,9 +191,23 @@ class TrainRun {
     request_ = std::max(request_, report.request);
     num_skips_ = report.skipped ? num_skips_ + 1 : 0;
     if (saver_.all_ended(report.save_work)) advance_save();
+    if (report.is_spike && config().train.spike_policy == SpikePolicy::kRewind) begin_rewind(report);
     if (!is_first()) return;
     tell(report, step_seconds);
+    if (report.is_spike) tell_spike(report);
     if (report.skipped) log_->event(report.step, "skip", {{"norm", report.norm}});
+  }
+
+  void begin_rewind(const StepReport& report) {
+    rewind_ = {
+        .step = report.step, .passed_batches = replica_.passed_batches, .loss = report.loss, .norm = report.norm};
+    if (after_ && !has_saved_) rewind_->times = after_->times + 1;
+  }
+
+  void tell_spike(const StepReport& report) {
+    log_->event(report.step, "spike", {{"loss", report.loss}, {"norm", report.norm}});
+    progress_->note(fmt::format("step {}: loss {:.4f}, norm {:.3g}: a spike (train.spike_policy: {})", report.step,
+                                report.loss, report.norm, enum_name(config().train.spike_policy)));
   }
 
   StepReport wait_running() {
@@ -244,6 +288,7 @@ class TrainRun {
   void finish_save() { tell_saved(saver_.finish()); }
 
   void tell_saved(const std::optional<SavedCheckpoint>& saved) {
+    has_saved_ |= saved.has_value();
     if (!saved || !is_first()) return;
     log_->event(saved->step, "save",
                 {{"bytes", saved->num_bytes}, {"seconds", saved->seconds}, {"stall_seconds", saved->stall_seconds}});
@@ -254,10 +299,15 @@ class TrainRun {
     log_->event(replica_.step, "fault", {{"problem", problem}});
   }
 
+  std::string why_it_gives_up(const std::string& checkpoint) const {
+    return rewind_ ? std::to_string(kMostRewinds) + kRewinds : std::to_string(num_skips_) + kSkips + checkpoint;
+  }
+
   void finish() {
     progress_->finish();
     const std::string checkpoint = newest_checkpoint(checkpoints()).value_or("CHECKPOINT");
-    if (gives_up()) return tell_fault("gave up: " + std::to_string(num_skips_) + kNotFinite + checkpoint);
+    if (gives_up()) return tell_fault("gave up: " + why_it_gives_up(checkpoint));
+    if (rewind_) return;
     if (asks_to_leave(request_)) {
       log_->event(replica_.step, "signal", {{"asked", request_ == Request::kStop ? "to stop" : "to make room"}});
       std::cout << "stopped after step " << replica_.step << " of " << config().train.steps << " on request, saved as "
@@ -270,6 +320,7 @@ class TrainRun {
   }
 
   Pulse& pulse_;
+  std::optional<Rewind> after_, rewind_;  // what this run begins with, and ends with
   RunTokenizer tokenizer_;
   TrainingData train_;
   std::optional<TokenStore> validation_;
@@ -280,6 +331,7 @@ class TrainRun {
   Requests requests_;
   Request request_ = Request::kNone;  // of all ranks, not yet fulfilled
   int64_t num_skips_ = 0;             // of the last steps, in a row
+  bool has_saved_ = false;
   ResumedFrom resumed_;
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
@@ -305,8 +357,13 @@ int run_train(Communicator& world, Pulse& pulse, const TrainCommand& command) {
               << estimate_text(config, world.size()) << std::endl;
   }
   try {
-    TrainRun run(world, pulse, config);  // opens the tokenizer and the stores, and takes all memory
-    return command.dry_run ? kExitOk : run.run();
+    std::optional<Rewind> rewind;
+    while (true) {
+      TrainRun run(world, pulse, config, rewind);  // opens the tokenizer and the stores, and takes all memory
+      const int code = command.dry_run ? kExitOk : run.run();
+      rewind = run.rewind();
+      if (!rewind || code == kExitGiveUp) return code;
+    }
   } catch (const Interrupted& interrupted) {
     Requests(world, config.run.directory()).fulfilled(interrupted.request());
     if (world.rank() == 0) std::cout << "stopped on request before the first step" << std::endl;

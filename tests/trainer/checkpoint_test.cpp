@@ -79,11 +79,16 @@ TEST(Checkpoint, CountersOfStepsAndOfAppliedUpdatesComeBack) {
     TinyReplica saved(tiny_run(), world, DType::kFloat64), loaded(tiny_run(), world, DType::kFloat64);
     test::made_up_step(saved.replica);
     saved.replica.step = 31;  // as if some of the steps had been skipped
-    saved.replica.state.set_applied_updates(saved.replica.stream, 28);
+    saved.replica.passed_batches = 7;
+    StepState::History history{.applied_updates = 28, .guard = std::vector<double>(kSpikeGuard)};
+    for (size_t i = 0; i < history.guard.size(); ++i) history.guard[i] = 1.0 / static_cast<double>(i + 3);
+    saved.replica.state.set_history(saved.replica.stream, history);
     save_checkpoint(saved.replica, tiny_identity(), directory.path());
     load_checkpoint(loaded.replica, tiny_identity(), directory / "step-00000031", LoadScope::kResume);
     EXPECT_EQ(loaded.replica.step, 31);
-    EXPECT_EQ(loaded.replica.state.applied_updates(loaded.replica.stream), 28);
+    EXPECT_EQ(loaded.replica.passed_batches, 7);
+    EXPECT_EQ(loaded.replica.state.history(loaded.replica.stream).guard, history.guard);
+    EXPECT_EQ(loaded.replica.state.history(loaded.replica.stream).applied_updates, 28);
   });
 }
 
@@ -138,7 +143,7 @@ TEST(Checkpoint, WeightsAloneLeaveOptimizerAndCountersAlone) {
     load_checkpoint(tiny.replica, identity, directory / "step-00000005", LoadScope::kWeights);
     loaded.add(tiny.replica);
     EXPECT_EQ(tiny.replica.step, 0);
-    EXPECT_EQ(tiny.replica.state.applied_updates(tiny.replica.stream), 0);
+    EXPECT_EQ(tiny.replica.state.history(tiny.replica.stream).applied_updates, 0);
   });
   ASSERT_EQ(loaded.state().size(), saved.state().size());
   for (const auto& [name, bits] : loaded.state()) {

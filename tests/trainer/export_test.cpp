@@ -38,7 +38,7 @@ struct ExportTest : ::testing::Test {
       load(r);
       state.add(r);
       EXPECT_EQ(r.step, 0);
-      EXPECT_EQ(r.state.applied_updates(r.stream), 0);
+      EXPECT_EQ(r.state.history(r.stream).applied_updates, 0);
     });
     return state.state();
   }

@@ -155,7 +155,7 @@ void expect_skip(RunConfig config, DType dtype) {
     set_gain(*with, std::numeric_limits<double>::infinity());
     EXPECT_TRUE(test::made_up_step(*with).skipped);
     copy(with->stream, saved, element);
-    EXPECT_EQ(with->state.applied_updates(with->stream), 3);
+    EXPECT_EQ(with->state.history(with->stream).applied_updates, 3);
     EXPECT_TRUE(test::bits_of(*with) == before);
     ++without->step;  // both see the same data from here on
     EXPECT_EQ(test::made_up_steps(*with, 2), test::made_up_steps(*without, 2));

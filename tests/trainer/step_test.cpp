@@ -131,7 +131,7 @@ TEST(TrainStep, ANonFiniteStepIsSkippedEverywhereAndChangesNoBit) {
       const std::vector<std::byte> before = bits_of(r);
       EXPECT_TRUE(spoiled_step(r).skipped);
       EXPECT_EQ(r.step, 4);
-      EXPECT_EQ(r.state.applied_updates(r.stream), 3);
+      EXPECT_EQ(r.state.history(r.stream).applied_updates, 3);
       EXPECT_EQ(bits_of(r), before);
       EXPECT_FALSE(test::made_up_step(r).skipped);
     });
