@@ -2,6 +2,7 @@
 """Trains one of our configurations with PyTorch and measures it as `engram bench step` does.
 
     train.py CONFIG [--set KEY=VALUE]... [--dump DIR] [--steps N] [--warmup N] [--json FILE]
+                    [--validation DIR --validate-every STEPS]
     torchrun --nproc-per-node 2 train.py CONFIG ...
 
 Same model, batch, optimizer and precision as ours: bfloat16 activations and products, float32 weights and moments.
@@ -32,6 +33,8 @@ def arguments():
                                                           "max-autotune-no-cudagraphs")
     parser.add_argument("--weights", choices=("float32", "bfloat16"), default="float32",
                         help="of the model; bfloat16 keeps float32 masters in the optimizer")
+    parser.add_argument("--validation", metavar="DIR", help="dump of held-out samples; with --validate-every")
+    parser.add_argument("--validate-every", type=int, default=0, metavar="STEPS", help="0: never; one card")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
 
@@ -119,22 +122,52 @@ def train_step(model, called, optimizer, batch, world_size):
     return total
 
 
-def measure_steps(args, model, called, optimizer, loader, world_size):
+class Validation:
+    """The loss over all samples of another dump, every so many steps."""
+
+    def __init__(self, args, config, device):
+        self.every = args.validate_every
+        self.losses = []  # by step
+        self.seconds = 0.0
+        if args.validation:
+            data = Dump(args.validation)
+            count = data.manifest["samples"] // config.train.micro_batch * config.train.micro_batch
+            self.parts = [part.to(device).split(config.train.micro_batch) for part in data.samples(0, count)]
+
+    @torch.no_grad()
+    def after(self, step, model, called):
+        if self.every == 0 or step % self.every != 0:
+            return
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        losses = [called(tokens.long(), starts).clone() for tokens, starts in zip(*self.parts)]
+        self.losses.append((step, torch.stack(losses).mean().item()))
+        for mixture in model.mixtures():
+            mixture.load.zero_()
+        self.seconds += time.perf_counter() - begin
+
+
+def mark():
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def measure_steps(args, model, called, optimizer, loader, validation, world_size):
+    """Times without validations, and the loss of every step."""
     losses, marks, begin = [], [], 0.0
     for i in range(args.warmup + args.steps):
-        if i >= args.warmup:
-            if i == args.warmup:
-                torch.cuda.synchronize()
-                begin = time.perf_counter()
-            marks.append(torch.cuda.Event(enable_timing=True))
-            marks[-1].record()
+        if i == args.warmup:
+            torch.cuda.synchronize()
+            begin, validation.seconds = time.perf_counter(), 0.0
+        marks.append(mark())
         losses.append(train_step(model, called, optimizer, loader.next(), world_size))
-    marks.append(torch.cuda.Event(enable_timing=True))
-    marks[-1].record()
+        marks.append(mark())
+        validation.after(i + 1, model, called)
     torch.cuda.synchronize()
-    whole = (time.perf_counter() - begin) / args.steps
-    seconds = [a.elapsed_time(b) / 1e3 for a, b in zip(marks, marks[1:])]
-    return {**measure.spread(seconds), "whole": whole}, torch.stack(losses)
+    whole = (time.perf_counter() - begin - validation.seconds) / args.steps
+    seconds = [a.elapsed_time(b) / 1e3 for a, b in zip(marks[::2], marks[1::2])]
+    return {**measure.spread(seconds[args.warmup:]), "whole": whole}, torch.stack(losses)
 
 
 def record_of(args, config, world_size, times, losses):
@@ -168,11 +201,12 @@ def main():
     model, optimizer = build(config, args, data, "cuda")
     called = parallel(model, args, local_rank, world_size)
     loader = Loader(data, config, local_rank, world_size, "cuda")
-    times, losses = measure_steps(args, model, called, optimizer, loader, world_size)
+    validation = Validation(args, config, "cuda")
+    times, losses = measure_steps(args, model, called, optimizer, loader, validation, world_size)
     if world_size > 1:
         torch.distributed.all_reduce(losses, torch.distributed.ReduceOp.AVG)
     if local_rank == 0:
-        record = record_of(args, config, world_size, times, losses)
+        record = {**record_of(args, config, world_size, times, losses), "validation": validation.losses}
         measure.print_record(record)
         if args.json:
             measure.append(args.json, record)
