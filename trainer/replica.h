@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "kernels/core/work_graphs.h"
 #include "model/language_model.h"
 #include "parallel/mesh.h"
 #include "trainer/memory.h"
@@ -40,8 +41,9 @@ struct Replica {
   LanguageModel model;
   std::deque<ZeroGroup> zero_groups;  // of the stores
   std::optional<Memory> memory;
-  StepState state;  // sums and decisions of the step at hand, and what those of the next depend on
-  Arena arena;      // activations of one step
+  StepState state;    // sums and decisions of the step at hand, and what those of the next depend on
+  Arena arena;        // activations of one step
+  WorkGraphs graphs;  // of its micro-batches
   std::array<StepInput, 2> inputs;
   int64_t num_inputs = 0;
   int64_t step = 0;            // steps issued, skipped ones included

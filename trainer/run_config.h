@@ -121,6 +121,7 @@ struct TrainConfig {
   int64_t logits_chunk = 1024;
   bool recompute = false;
   bool deterministic = true;
+  bool graphs = true;
   int64_t max_skips = 10;
   SpikePolicy spike_policy = SpikePolicy::kLog;
   double spike_sigma = 6;
@@ -239,6 +240,7 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
   field("logits_chunk", c.logits_chunk, Range{1, 1e9}, "tokens whose logits are held at once");
   field("recompute", c.recompute, "compute each block again in backward instead of keeping its activations");
   field("deterministic", c.deterministic, "the same bits on every run; false lets attention on CUDA add in any order");
+  field("graphs", c.graphs, "a single card repeats the launches of a micro-batch as one CUDA graph");
   field("max_skips", c.max_skips, Range{1, 1e9}, "steps in a row without a finite gradient that end the run");
   field("spike_policy", c.spike_policy, "for a loss or norm that stands out: log, skip the step, or rewind");
   field("spike_sigma", c.spike_sigma, Range{0, 1e6},

@@ -9,6 +9,16 @@
 namespace engram {
 namespace {
 
+// The memory that micro-batches of a replica read and write, each its own. Waits for their rows.
+WorkGraphs::Key key_of(Stream& stream, const MicroBatch& batch) {
+  WorkGraphs::Key key = {batch.tokens.data, batch.targets.data, batch.starts.data};
+  if (batch.memory.fetched == nullptr) return key;
+  key.push_back(batch.memory.fetched->wait(stream).data);
+  for (const Tensor& index : batch.memory.index) key.push_back(index.data);
+  for (const Tensor& grads : batch.memory.grads) key.push_back(grads.data);
+  return key;
+}
+
 // Forward and backward of the local batch, micro-batch by micro-batch.
 void accumulate_gradients(Replica& r, const StepBatch& batch) {
   const TrainConfig& train = r.config.train;
@@ -21,7 +31,13 @@ void accumulate_gradients(Replica& r, const StepBatch& batch) {
     ctx.count_statistics = true;
     ctx.loads = r.state.loads();
     ctx.gate_sum = r.state.sum(StepSum::kGates);
-    run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss));
+    const auto run = [&] { run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss)); };
+    // Ranks exchange rows under the first layers, and experts under the shared ones, on streams of their own.
+    if (!train.graphs || r.world.size() > 1) {
+      run();
+    } else {
+      r.graphs.run(r.stream, key_of(r.stream, micro_batch), run);
+    }
   }
 }
 

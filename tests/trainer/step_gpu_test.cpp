@@ -127,6 +127,19 @@ void expect_same_bits_again(const RunConfig& config) {
 TEST_F(StepGpuTest, ARerunGivesTheSameBits) { expect_same_bits_again(without_memory(gpu_run())); }
 TEST_F(StepGpuTest, ARerunGivesTheSameBitsWithMemory) { expect_same_bits_again(gpu_run()); }
 
+void expect_graphs_to_change_nothing(RunConfig config) {
+  LoneReplica with(on_cuda(config), DType::kBFloat16);
+  config.train.graphs = false;
+  LoneReplica without(on_cuda(config), DType::kBFloat16);
+  EXPECT_EQ(test::made_up_steps(*with, 12), test::made_up_steps(*without, 12));
+  EXPECT_TRUE(test::bits_of(*with) == test::bits_of(*without));
+  EXPECT_GE(with->graphs.num_launched(), 6);  // each input once as it is, and where its memory grew
+  EXPECT_EQ(without->graphs.num_launched(), 0);
+}
+
+TEST_F(StepGpuTest, GraphsChangeNoBit) { expect_graphs_to_change_nothing(without_memory(gpu_run())); }
+TEST_F(StepGpuTest, GraphsChangeNoBitWithMemory) { expect_graphs_to_change_nothing(gpu_run()); }
+
 // Spoils one gain for the next step alone, in the values that the model computes with.
 void set_gain(Replica& r, double value) {
   const Parameter& last = r.store.parameters().back();

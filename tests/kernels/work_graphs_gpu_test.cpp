@@ -1,0 +1,41 @@
+#include "kernels/core/work_graphs.h"
+
+#include "kernels/elementwise.h"
+#include "tests/gpu_testing.h"
+
+namespace engram {
+namespace {
+
+struct WorkGraphsGpuTest : test::GpuFixture {
+  Tensor steps() { return to_device(test::tensor_of<float>(host, {0, 1, 2, 3}, {4})); }
+};
+
+TEST_F(WorkGraphsGpuTest, RepeatTheWorkOfEachKey) {
+  const Tensor increment = steps(), first = steps(), second = steps();
+  WorkGraphs graphs;
+  int num_calls = 0;
+  for (const Tensor& sum : {first, second, first, second, first, first}) {
+    graphs.run(stream, {sum.data}, [&] {
+      ++num_calls;
+      accumulate(stream, increment, sum);
+    });
+  }
+  EXPECT_EQ(num_calls, 4);  // for each key once to run and once to be recorded
+  EXPECT_EQ(graphs.num_launched(), 4);
+  for (int64_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(test::element(download(first), i), 5.0 * static_cast<double>(i));
+    EXPECT_EQ(test::element(download(second), i), 3.0 * static_cast<double>(i));
+  }
+}
+
+TEST_F(WorkGraphsGpuTest, AnErrorInTheWorkLeavesTheStreamUsable) {
+  const Tensor increment = steps(), sum = steps();
+  WorkGraphs graphs;
+  graphs.run(stream, {sum.data}, [] {});
+  EXPECT_EQ(test::error_of([&] { graphs.run(stream, {sum.data}, [] { throw Error("no work"); }); }), "no work");
+  accumulate(stream, increment, sum);
+  EXPECT_EQ(test::element(download(sum), 3), 6.0);
+}
+
+}  // namespace
+}  // namespace engram
