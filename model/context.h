@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "kernels/core/arena.h"
 #include "kernels/core/stream.h"
 #include "parallel/expert_exchange.h"
@@ -19,6 +21,8 @@ struct Context {
   bool count_statistics = false;
   Tensor loads = {};     // [num_mixtures, num_experts] int64: tokens routed to each expert, of mixtures in layer order
   Tensor gate_sum = {};  // [1] float64: sum of all Engram gates
+  // Called by backward with each layer, once the gradients of its parameters and of all later ones are complete.
+  std::function<void(int64_t)> on_gradients = {};
 
   int64_t num_tokens() const { return num_sequences * seq_len; }
 };

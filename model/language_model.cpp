@@ -15,6 +15,8 @@ std::vector<std::unique_ptr<Block>> make_blocks(ParameterStore& store, const Mod
                                                 const LanguageModelOptions& options) {
   std::vector<std::unique_ptr<Block>> blocks;
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    store.begin_layer(layer);
+    if (options.experts.store != nullptr) options.experts.store->begin_layer(layer);
     blocks.push_back(std::make_unique<Block>(store, config, layer, options.recompute, options.experts));
   }
   return blocks;
@@ -75,6 +77,7 @@ void LanguageModel::backward(Context& ctx, const Tensor& dhidden, const MicroBat
   const Residual d = final_norm_.backward(ctx, {}, dhidden, saved.final_norm);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
     blocks_[layer]->backward(ctx, d, batch, saved.blocks[layer]);
+    if (ctx.on_gradients) ctx.on_gradients(static_cast<int64_t>(layer));
   }
   embedding_backward(ctx.stream, batch.tokens, d.streams.reshape({ctx.num_tokens(), config_.hidden}), embedding_.grad);
 }

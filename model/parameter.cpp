@@ -16,6 +16,14 @@ Tensor slice(const Tensor& flat, int64_t offset, const std::vector<int64_t>& sha
   return {static_cast<char*>(flat.data) + offset * size_of(flat.dtype), flat.dtype, shape};
 }
 
+// None on a dry stream.
+Tensor take_zeros(Stream& stream, Buffer& buffer, DType dtype, int64_t count) {
+  buffer = Buffer(device_of(stream), is_dry(stream) ? 0 : count * size_of(dtype));
+  const Tensor tensor(buffer.data(), dtype, {count});
+  zero(stream, tensor);
+  return tensor;
+}
+
 // FNV-1a of a name: what the initial values of a parameter are keyed by, so that parameters which two models share
 // start equal whatever else the models hold.
 uint32_t key_of(const std::string& name) {
@@ -56,37 +64,71 @@ StateArray& ParameterStore::add_state(std::string name, DType dtype, std::vector
   return states_.emplace_back(StateArray{.name = std::move(name), .value = Tensor(nullptr, dtype, shape)});
 }
 
-std::vector<int64_t> ParameterStore::numels() const {
-  std::vector<int64_t> counts;
-  for (const Parameter& parameter : parameters_) counts.push_back(parameter.numel());
-  return counts;
-}
-
 int64_t ParameterStore::numel() const {
   int64_t count = 0;
   for (const Parameter& parameter : parameters_) count += parameter.numel();
   return count;
 }
 
-void ParameterStore::allocate(Stream& stream, const OwnershipMap& map) {
-  const auto take = [&](Buffer& buffer, DType dtype, int64_t count) {
-    buffer = Buffer(device_of(stream), is_dry(stream) ? 0 : count * size_of(dtype));
-    const Tensor tensor(buffer.data(), dtype, {count});
-    zero(stream, tensor);
-    return tensor;
+void ParameterStore::make_segments(int num_ranks, int64_t least) {
+  std::vector<int64_t> numels;
+  int64_t num_elements = 0, first_parameter = 0, first_layer = -1;
+  const auto end_segment = [&] {
+    segments_.push_back({.first_parameter = first_parameter,
+                         .first_layer = first_layer,
+                         .ownership = OwnershipMap(numels, num_ranks, ZeroPolicy::kFlat),
+                         .values = {},
+                         .grads = {}});
+    first_parameter += std::ssize(numels);
+    numels.clear();
+    num_elements = 0;
   };
-  values_ = take(value_buffer_, dtype_, map.flat_size());
-  grads_ = take(grad_buffer_, accumulator(dtype_), map.flat_size());
-  int64_t number = 0;
-  for (Parameter& parameter : parameters_) {
-    const int64_t offset = map.flat_offset(number++);
-    parameter.value = slice(values_, offset, parameter.shape);
-    parameter.grad = slice(grads_, offset, parameter.shape);
+  segments_.clear();
+  auto layer = layers_.begin();
+  for (int64_t number = 0; number < std::ssize(parameters_); ++number) {
+    for (; layer != layers_.end() && layer->parameter <= number; ++layer) {
+      if (!numels.empty() && num_elements >= least) end_segment();
+      if (numels.empty()) first_layer = layer->layer;
+    }
+    numels.push_back(parameters_[static_cast<size_t>(number)].numel());
+    num_elements += numels.back();
   }
+  end_segment();
+}
 
+void ParameterStore::allocate(Stream& stream, int num_ranks, int64_t least) {
+  make_segments(num_ranks, least);
+  int64_t flat_size = 0;
+  for (const ParameterSegment& segment : segments_) flat_size += segment.ownership.flat_size();
+  values_ = take_zeros(stream, value_buffer_, dtype_, flat_size);
+  grads_ = take_zeros(stream, grad_buffer_, accumulator(dtype_), flat_size);
+  int64_t begin = 0;
+  for (ParameterSegment& segment : segments_) {
+    const int64_t size = segment.ownership.flat_size();
+    segment.values = values_.rows(begin, size);
+    segment.grads = grads_.rows(begin, size);
+    begin += size;
+  }
+  place_parameters();
+  allocate_states(stream);
+}
+
+void ParameterStore::place_parameters() {
+  for (const ParameterSegment& segment : segments_) {
+    for (int64_t i = 0; i < segment.ownership.num_parameters(); ++i) {
+      Parameter& parameter = parameters_[static_cast<size_t>(segment.first_parameter + i)];
+      const int64_t offset = segment.ownership.flat_offset(i);
+      parameter.value = slice(segment.values, offset, parameter.shape);
+      parameter.grad = slice(segment.grads, offset, parameter.shape);
+    }
+  }
+}
+
+void ParameterStore::allocate_states(Stream& stream) {
   int64_t num_state = 0;
   for (const StateArray& state : states_) num_state += state.value.numel();
-  state_values_ = take(state_buffer_, states_.empty() ? DType::kFloat32 : states_.front().value.dtype, num_state);
+  const DType dtype = states_.empty() ? DType::kFloat32 : states_.front().value.dtype;
+  state_values_ = take_zeros(stream, state_buffer_, dtype, num_state);
   int64_t begin = 0;
   for (StateArray& state : states_) {
     const int64_t count = state.value.numel();

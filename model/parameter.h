@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,17 @@ struct StateArray {
   Tensor value;
 };
 
-// All dense parameters of a model, in registration order, in one flat vector each for values and gradients: reduction,
-// norm, optimizer and sharding walk the flat vectors, modules see their own tensors.
+// Parameters that were registered one after the other: ranks own equal parts of their values, and sum their gradients
+// at once, as soon as these are complete.
+struct ParameterSegment {
+  int64_t first_parameter = 0;
+  int64_t first_layer = -1;  // complete once backward has passed this layer; -1: once it is through
+  OwnershipMap ownership;
+  Tensor values, grads;  // [ownership.flat_size()], of the store's
+};
+
+// All dense parameters of a model, in registration order, in one flat vector each for values and gradients, segment by
+// segment: reduction, norm, optimizer and sharding walk the flat vectors, modules see their own tensors.
 class ParameterStore {
  public:
   // dtype of the values; gradients have accumulator(dtype).
@@ -50,10 +60,12 @@ class ParameterStore {
   // Registers a state array of zeros; `value` of the reference is set by allocate(). All state arrays have one dtype.
   StateArray& add_state(std::string name, DType dtype, std::vector<int64_t> shape);
 
-  // The numel of every parameter, in registration order: what an OwnershipMap is made of.
-  std::vector<int64_t> numels() const;
-  // Takes memory for everything registered, zeroed, with the parameters where the map says. None on a dry stream.
-  void allocate(Stream& stream, const OwnershipMap& map);
+  // What is registered from here on belongs to that layer and those after it. Layers ascend.
+  void begin_layer(int64_t layer) { layers_.push_back({std::ssize(parameters_), layer}); }
+
+  // Cuts the parameters into segments of whole layers, of at least `least` elements but for the last one, and takes
+  // memory for everything registered, zeroed. None on a dry stream.
+  void allocate(Stream& stream, int num_ranks, int64_t least = std::numeric_limits<int64_t>::max());
   // Every value by fill_initial().
   void initialize(Stream& stream, uint64_t seed);
 
@@ -62,14 +74,23 @@ class ParameterStore {
   const Tensor& values() const { return values_; }
   const Tensor& grads() const { return grads_; }
   const std::deque<Parameter>& parameters() const { return parameters_; }
+  const std::vector<ParameterSegment>& segments() const { return segments_; }
   const std::deque<StateArray>& states() const { return states_; }
   // The elements of all state arrays [n], one array after the other.
   const Tensor& state_values() const { return state_values_; }
 
  private:
+  struct LayerStart {
+    int64_t parameter = 0, layer = 0;
+  };
   void check_new(const std::string& name) const;
+  void make_segments(int num_ranks, int64_t least);
+  void place_parameters();
+  void allocate_states(Stream& stream);
 
   std::deque<Parameter> parameters_;
+  std::vector<LayerStart> layers_;
+  std::vector<ParameterSegment> segments_;
   std::deque<StateArray> states_;
   DType dtype_;
   Buffer value_buffer_, grad_buffer_, state_buffer_;

@@ -32,6 +32,7 @@ class OwnershipMap {
   OwnershipMap(std::span<const int64_t> numels, int num_ranks, ZeroPolicy policy);
 
   int num_ranks() const { return num_ranks_; }
+  int64_t num_parameters() const { return static_cast<int64_t>(numels_.size()); }
   int64_t part_size() const { return part_size_; }
   int64_t flat_size() const { return part_size_ * num_ranks_; }
 

@@ -40,7 +40,7 @@ Json write_weights(const RunConfig& config, const std::string& path) {
   Stream stream = CpuQueue{};
   ParameterStore store(DType::kFloat32);
   const LanguageModel model(store, config.model, {});
-  store.allocate(stream, OwnershipMap(store.numels(), 1, ZeroPolicy::kFlat));
+  store.allocate(stream, 1);
   store.initialize(stream, static_cast<uint64_t>(config.run.seed));
   FlatFile file(path);
   Json list = Json::array();

@@ -63,10 +63,13 @@ ParameterStore registered(const RunConfig& config) {
 
 // Of one array of a checkpoint, which is copied before it is written.
 int64_t largest_slice(const RunConfig& config, int64_t world_size) {
-  const ParameterStore store = registered(config);
-  const std::vector<int64_t> numels = store.numels();
-  const int64_t part_size = OwnershipMap(numels, static_cast<int>(world_size), ZeroPolicy::kFlat).part_size();
-  return std::min(part_size, *std::max_element(numels.begin(), numels.end()));
+  ParameterStore store = registered(config);
+  Stream stream = DryQueue{};
+  store.allocate(stream, static_cast<int>(world_size), segment_elements(config));
+  int64_t part = 0, parameter = 0;
+  for (const ParameterSegment& each : store.segments()) part = std::max(part, each.ownership.part_size());
+  for (const Parameter& each : store.parameters()) parameter = std::max(parameter, each.numel());
+  return std::min(part, parameter);
 }
 
 // What a rank on the CPU holds besides the model. A sum over MPI ranks takes all parts first; a save beside

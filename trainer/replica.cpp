@@ -47,13 +47,18 @@ MemoryRows dry_memory(Arena& arena, const RunConfig& config, std::optional<Fetch
 
 }  // namespace
 
+int64_t segment_elements(const RunConfig& config) {
+  const double element = static_cast<double>(size_of(accumulator(model_dtype(config))));
+  return static_cast<int64_t>(config.parallel.bucket_mib * 1048576 / element);
+}
+
 int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtype) {
   Stream stream = DryQueue{};
   Arena arena = Arena::dry();
   ParameterStore store(dtype), expert_store(dtype);
   const LanguageModel model(store, config.model, model_options(config, expert_store, 0));
   for (ParameterStore* each : {&store, &expert_store}) {
-    each->allocate(stream, OwnershipMap(each->numels(), static_cast<int>(world_size), ZeroPolicy::kFlat));
+    each->allocate(stream, static_cast<int>(world_size));
   }
   SelfCommunicator nobody;
   std::optional<ExpertExchange> experts = make_expert_exchange(config, nobody);
@@ -84,10 +89,18 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
       state(stream, config),
       arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
   set_deterministic(stream, config.train.deterministic);
-  const auto seed = static_cast<uint64_t>(config.run.seed);
-  zero_groups.emplace_back(stream, store, mesh.data(), config.optimizer.dense, seed);
-  if (experts) zero_groups.emplace_back(stream, expert_store, *mesh.expert().replica, config.optimizer.dense, seed);
+  add_zero_groups(store, mesh.data());
+  if (experts) add_zero_groups(expert_store, *mesh.expert().replica);
   if (config.model.engram.enabled()) memory.emplace(stream, *mesh.table().shard, config, vocabulary, dtype);
+}
+
+void Replica::add_zero_groups(ParameterStore& parameters, Communicator& group) {
+  const auto seed = static_cast<uint64_t>(config.run.seed);
+  parameters.allocate(stream, group.size(), segment_elements(config));
+  parameters.initialize(stream, seed);
+  for (const ParameterSegment& segment : parameters.segments()) {
+    zero_groups.emplace_back(stream, parameters, segment, group, config.optimizer.dense, seed);
+  }
 }
 
 }  // namespace engram

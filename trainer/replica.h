@@ -39,7 +39,7 @@ struct Replica {
   ParameterStore expert_store;  // this rank's experts where ranks share them, else nothing
   std::optional<ExpertExchange> experts;
   LanguageModel model;
-  std::deque<ZeroGroup> zero_groups;  // of the stores
+  std::deque<ZeroGroup> zero_groups;  // of the stores' segments
   std::optional<Memory> memory;
   StepState state;    // sums and decisions of the step at hand, and what those of the next depend on
   Arena arena;        // activations of one step
@@ -59,8 +59,12 @@ struct Replica {
   }
   int64_t history() const { return memory ? memory->history() : 0; }
   int64_t local_sequences() const { return config.train.global_batch / world.size(); }
+  void add_zero_groups(ParameterStore& parameters, Communicator& group);
   StepInput& next_input() { return inputs[static_cast<size_t>(num_inputs++ % std::ssize(inputs))]; }
 };
+
+// Elements of a segment of parameters, see ParameterStore::allocate().
+int64_t segment_elements(const RunConfig& config);
 
 // Bytes of activations of one step on one rank: the step's own code, run dry. Without what ExpertExchange takes.
 int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtype);

@@ -63,6 +63,7 @@ struct ParallelConfig {
   int64_t expert = 1;
   double expert_headroom = 2.0;
   int64_t table = 0;
+  double bucket_mib = 32;
   int64_t timeout_seconds = 600;
   double silence_seconds = 30;
 };
@@ -182,6 +183,8 @@ void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("expert_headroom", c.expert_headroom, Range{1, 1e6},
         "rows that a rank has room for, over the rows that it sends to experts");
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
+  field("bucket_mib", c.bucket_mib, Range{0, 1e6},
+        "MiB of gradients that are summed over the ranks while the backward pass goes on; in whole layers");
   field("timeout_seconds", c.timeout_seconds, Range{1, 1e6},
         "seconds until a collective of GPUs counts as lost, or a rank that others wait for outside of training steps");
   field("silence_seconds", c.silence_seconds, Range{0, 1e6},

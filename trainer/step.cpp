@@ -19,11 +19,36 @@ WorkGraphs::Key key_of(Stream& stream, const MicroBatch& batch) {
   return key;
 }
 
+// The gradients that ranks sum up while the backward pass goes on.
+class DenseSums {
+ public:
+  explicit DenseSums(Replica& r) : r_(r), is_begun_(r.zero_groups.size(), false) {}
+
+  // Issues those that are complete once backward has passed a layer; -1: all that are left.
+  void begin(int64_t layer) {
+    for (size_t i = 0; i < is_begun_.size(); ++i) {
+      const ZeroGroup& group = r_.zero_groups[i];
+      if (is_begun_[i] || group.segment().first_layer < layer) continue;
+      pending_.push_back(group.reduce(r_.stream));
+      is_begun_[i] = true;
+    }
+  }
+  void wait() {
+    for (Pending& sums : pending_) sums.wait();
+  }
+
+ private:
+  Replica& r_;
+  std::vector<bool> is_begun_;
+  std::vector<Pending> pending_;
+};
+
 // Forward and backward of the local batch, micro-batch by micro-batch.
-void accumulate_gradients(Replica& r, const StepBatch& batch) {
+void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) {
   const TrainConfig& train = r.config.train;
   const double grad_scale = 1.0 / static_cast<double>(train.global_batch * r.config.data.seq_len);
-  for (int64_t i = 0; i < batch.num_sequences / train.micro_batch; ++i) {
+  const int64_t num_micro_batches = batch.num_sequences / train.micro_batch;
+  for (int64_t i = 0; i < num_micro_batches; ++i) {
     Arena::Scope scope(r.arena);
     MicroBatch micro_batch = batch.micro_batch(i * train.micro_batch, train.micro_batch);
     if (r.memory) micro_batch.memory = r.memory->micro_batch(i);
@@ -32,21 +57,22 @@ void accumulate_gradients(Replica& r, const StepBatch& batch) {
     ctx.loads = r.state.loads();
     ctx.gate_sum = r.state.sum(StepSum::kGates);
     const auto run = [&] { run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss)); };
-    // Ranks exchange rows under the first layers, and experts under the shared ones, on streams of their own.
-    if (!train.graphs || r.world.size() > 1) {
+    if (r.world.size() > 1) {  // ranks exchange rows, experts and gradients meanwhile, on streams of their own
+      if (i + 1 == num_micro_batches) ctx.on_gradients = [&](int64_t layer) { dense.begin(layer); };
       run();
-    } else {
+    } else if (train.graphs) {
       r.graphs.run(r.stream, key_of(r.stream, micro_batch), run);
+    } else {
+      run();
     }
   }
 }
 
 // Gradients to the owners of what they belong to, and the sums of their squares.
-void reduce_gradients(Replica& r, const RankNotes& notes, StepReport& report) {
+void reduce_gradients(Replica& r, const RankNotes& notes, DenseSums& dense, StepReport& report) {
   StepState::HostSums host_sums{.requests = weight_of(notes.request),
                                 .save_work = static_cast<double>(notes.save_work)};
-  std::vector<Pending> dense;
-  for (const ZeroGroup& group : r.zero_groups) dense.push_back(group.reduce(r.stream));
+  dense.begin(-1);
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
     sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
@@ -56,7 +82,7 @@ void reduce_gradients(Replica& r, const RankNotes& notes, StepReport& report) {
   }
   r.state.set_host_sums(r.stream, host_sums);
   Stopwatch watch(report.seconds_reduce);
-  for (Pending& sums : dense) sums.wait();
+  dense.wait();
   for (const ZeroGroup& group : r.zero_groups) {
     sum_of_squares(r.stream, group.own_grads(), r.state.sum(StepSum::kDenseSquares));
   }
@@ -119,11 +145,12 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
     r.memory->begin_fetch(r.stream);
   }
 
-  for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.store().grads());
+  for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.segment().grads);
   r.state.begin(r.stream);
-  accumulate_gradients(r, prepared.batch);
+  DenseSums dense(r);
+  accumulate_gradients(r, prepared.batch, dense);
 
-  reduce_gradients(r, notes, report);
+  reduce_gradients(r, notes, dense, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
   StepState::PendingValues values = r.state.begin_read(r.stream);

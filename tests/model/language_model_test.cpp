@@ -35,7 +35,7 @@ struct Model {
 
   Model(const ModelConfig& model_config, const LanguageModelOptions& options)
       : config(model_config), store(DType::kFloat64), model(store, config, options) {
-    store.allocate(stream, OwnershipMap(store.numels(), 1, ZeroPolicy::kFlat));
+    store.allocate(stream, 1);
     store.initialize(stream, 12);
     for (const Parameter& p : store.parameters()) {  // gains away from 1, convolution away from 0
       for (int64_t i = 0; i < p.numel(); ++i) {

@@ -10,7 +10,7 @@ struct Store {
     if (with_more) store.add("first", ParameterKind::kMatrix, {3, 5}, 1.0);
     shared = &store.add("shared", ParameterKind::kMatrix, {4, 7}, 0.5);
     if (with_more) store.add("last", ParameterKind::kVector, {2}, 0.0, 1.0);
-    store.allocate(stream, OwnershipMap(store.numels(), 1, ZeroPolicy::kFlat));
+    store.allocate(stream, 1);
     store.initialize(stream, 9);
   }
   Stream stream = CpuQueue{};
@@ -23,6 +23,41 @@ TEST(ParameterStore, InitialValuesDependOnTheNameAndNotOnTheNeighbours) {
   EXPECT_TRUE(test::same_bits(alone.shared->value, among_others.shared->value));
   const Parameter& first = among_others.store.parameters()[0];
   EXPECT_NE(test::element(first.value, 0), 2 * test::element(alone.shared->value, 0));
+}
+
+TEST(ParameterStore, SegmentsAreWholeLayersOfAtLeastSoManyElements) {
+  ParameterStore store(DType::kFloat32);
+  const auto add = [&](const char* name, int64_t numel) { store.add(name, ParameterKind::kVector, {numel}, 1.0); };
+  add("embedding", 30);
+  for (const char* name : {"layer 0", "layer 1", "layer 2", "layer 3"}) {
+    store.begin_layer(name[6] - '0');
+    if (name[6] != '1') add(name, 100);  // layer 1 has nothing here
+  }
+  add("head", 1);
+  Stream stream = CpuQueue{};
+  const auto segments = [&](int64_t least) {
+    store.allocate(stream, 3, least);
+    std::vector<std::array<int64_t, 3>> found;  // first parameter, how many, first layer
+    for (const ParameterSegment& s : store.segments()) {
+      found.push_back({s.first_parameter, s.ownership.num_parameters(), s.first_layer});
+    }
+    return found;
+  };
+  using Segments = std::vector<std::array<int64_t, 3>>;
+  EXPECT_EQ(segments(0), (Segments{{0, 1, -1}, {1, 1, 0}, {2, 1, 2}, {3, 2, 3}}));
+  EXPECT_EQ(segments(130), (Segments{{0, 2, -1}, {2, 3, 2}}));
+  EXPECT_EQ(segments(1000), (Segments{{0, 5, -1}}));
+
+  segments(1);
+  int64_t number = 0;
+  for (const Parameter& parameter : store.parameters()) {  // each in its segment, apart from the others
+    for (float& value : host_span<float>(parameter.value)) value = static_cast<float>(number);
+    ++number;
+  }
+  EXPECT_EQ(store.values().numel(), 4 * 3 * 64);
+  EXPECT_EQ(test::element(store.segments()[2].values, 99), 2);
+  EXPECT_EQ(test::element(store.segments()[2].values, 100), 0);  // padding
+  EXPECT_EQ(test::element(store.segments()[3].values, 128), 4);  // the head, behind layer 3
 }
 
 TEST(ParameterStore, RefusesANameTwice) {

@@ -95,6 +95,18 @@ TEST(TrainStep, EveryTableOptimizerLearnsTheSameOnAnyNumberOfRanks) {
   }
 }
 
+TEST(TrainStep, SegmentsOfParametersChangeNoLoss) {
+  RunConfig config = test::tiny_run();
+  config.optimizer.clip.norm = 0;  // the norm is summed segment by segment
+  std::vector<std::vector<double>> losses;
+  for (const double bucket_mib : {0.0, 0.004, 32.0}) {
+    config.parallel.bucket_mib = bucket_mib;
+    losses.push_back(train(config, 4, DType::kFloat32, 12).losses);
+  }
+  EXPECT_EQ(losses[0], losses[2]);
+  EXPECT_EQ(losses[1], losses[2]);
+}
+
 TEST(TrainStep, AccumulationEqualsOneMicroBatch) {
   RunConfig whole = tiny_run(), pieces = tiny_run();
   whole.train.micro_batch = 4;
