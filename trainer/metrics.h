@@ -27,11 +27,13 @@ struct StepMetrics {
   double exchange = kNotMeasured;   // share of the step spent in row exchange
   int64_t mem = 0;                  // peak resident bytes of rank 0
   double experts_max_over_mean = kNotMeasured;
-  double experts_dead = kNotMeasured;   // share of experts without a token
-  double engram_unique = kNotMeasured;  // unique rows over requested rows
-  double engram_gate = kNotMeasured;    // mean gate
-  int64_t skipped = 0;                  // 1 where the update was skipped
-  double wall = kNotMeasured;           // seconds since the process started training
+  double experts_dead = kNotMeasured;      // share of experts without a token
+  double engram_unique = kNotMeasured;     // unique rows over requested rows
+  double engram_bytes = kNotMeasured;      // that ranks sent one another for rows and their gradients
+  double engram_imbalance = kNotMeasured;  // of the rows that ranks served: standard deviation over mean
+  double engram_gate = kNotMeasured;       // mean gate
+  int64_t skipped = 0;                     // 1 where the update was skipped
+  double wall = kNotMeasured;              // seconds since the process started training
 };
 
 template <class Visitor>
@@ -49,6 +51,8 @@ void visit_fields(const StepMetrics& m, Visitor&& field) {
   field("experts.max_over_mean", m.experts_max_over_mean);
   field("experts.dead", m.experts_dead);
   field("engram.unique", m.engram_unique);
+  field("engram.bytes", m.engram_bytes);
+  field("engram.imbalance", m.engram_imbalance);
   field("engram.gate", m.engram_gate);
   field("skipped", m.skipped);
   field("wall", m.wall);

@@ -78,6 +78,8 @@ void reduce_gradients(Replica& r, const RankNotes& notes, DenseSums& dense, Step
     sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
     host_sums.unique_rows = static_cast<double>(r.memory->stats().unique);
     host_sums.requested_rows = static_cast<double>(r.memory->stats().requests);
+    host_sums.served_rows = static_cast<double>(r.memory->stats().served);
+    host_sums.exchanged_bytes = static_cast<double>(r.memory->stats().bytes_sent);
     report.seconds_exchange += r.memory->seconds_waited();
   }
   r.state.set_host_sums(r.stream, host_sums);
@@ -157,7 +159,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
 
   update(r, report);
   prepared.input->used.record(r.stream);
-  return {r.config, values, report};
+  return {r.config, r.world.size(), values, report};
 }
 
 }  // namespace engram

@@ -26,7 +26,12 @@ double num_gates(const RunConfig& config) {
          static_cast<double>(config.model.engram.layers.size());
 }
 
-void add_values(const RunConfig& config, const StepState::Values& values, StepReport& report) {
+// Standard deviation over mean of what each of the ranks has.
+double relative_deviation(double sum, double squared_sum, int num_ranks) {
+  return sum == 0 ? 0 : std::sqrt(std::max(0.0, squared_sum * num_ranks / (sum * sum) - 1));
+}
+
+void add_values(const RunConfig& config, int num_ranks, const StepState::Values& values, StepReport& report) {
   report.loss = values.loss / static_cast<double>(config.train.global_batch * config.data.seq_len);
   report.norm = std::sqrt(values.dense_squares + values.table_squares);
   report.skipped = !values.applied;
@@ -35,6 +40,8 @@ void add_values(const RunConfig& config, const StepState::Values& values, StepRe
   report.save_work = values.save_work;
   if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;
   if (values.requested_rows > 0) report.unique_rows = values.unique_rows / values.requested_rows;
+  report.exchanged_bytes = values.exchanged_bytes;
+  report.imbalance = relative_deviation(values.served_rows, values.served_rows_squared, num_ranks);
   if (config.model.engram.enabled()) report.mean_gate = values.gates / num_gates(config);
   add_loads(values.loads, config.model.moe.num_experts, report);
 }
@@ -42,7 +49,7 @@ void add_values(const RunConfig& config, const StepState::Values& values, StepRe
 }  // namespace
 
 StepReport PendingReport::wait() {
-  add_values(*config_, values_.wait(), report_);
+  add_values(*config_, num_ranks_, values_.wait(), report_);
   return report_;
 }
 

@@ -16,6 +16,8 @@ struct StepReport {
   double experts_max_over_mean = 0;  // of the worst layer; 0 without experts
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
+  double exchanged_bytes = 0;        // for rows and their gradients, between all ranks
+  double imbalance = 0;              // of the rows that ranks served: standard deviation over mean
   double mean_gate = 0;              // of all Engram gates; 0 without any
   Request request = Request::kNone;  // the strongest of all ranks
   double save_work = 0;              // pieces of work on checkpoints that have ended, of all ranks
@@ -28,13 +30,14 @@ struct StepReport {
 class [[nodiscard]] PendingReport {
  public:
   // `known` is what the host knows already.
-  PendingReport(const RunConfig& config, StepState::PendingValues values, const StepReport& known)
-      : config_(&config), values_(values), report_(known) {}
+  PendingReport(const RunConfig& config, int num_ranks, StepState::PendingValues values, const StepReport& known)
+      : config_(&config), num_ranks_(num_ranks), values_(values), report_(known) {}
 
   StepReport wait();
 
  private:
   const RunConfig* config_;
+  int num_ranks_;
   StepState::PendingValues values_;
   StepReport report_;
 };

@@ -9,9 +9,9 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kNumSums = 8;
+constexpr int64_t kNumSums = 11;
 constexpr int64_t kNumDecidingSums = 3;  // the first ones: what step_control() reads
-constexpr int64_t kNumHostSums = 4;      // the last ones
+constexpr int64_t kNumHostSums = 7;      // the last ones
 constexpr int64_t kWord = 8;             // bytes of every element here
 
 std::vector<double> schedule_of(const RunConfig& config) {
@@ -79,10 +79,10 @@ void StepState::begin(Stream& stream) {
 void StepState::set_host_sums(Stream& stream, const HostSums& sums) {
   const HostCopy& host = host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))];
   const std::span<double> values = host_span<double>(host.host_sums);
-  values[0] = sums.unique_rows;
-  values[1] = sums.requested_rows;
-  values[2] = sums.requests;
-  values[3] = sums.save_work;
+  const double in_order[] = {
+      sums.unique_rows,     sums.requested_rows, sums.served_rows, sums.served_rows * sums.served_rows,
+      sums.exchanged_bytes, sums.requests,       sums.save_work};
+  std::ranges::copy(in_order, values.begin());
   copy(stream, host.host_sums, sums_.rows(kNumSums - kNumHostSums, kNumHostSums));
 }
 
@@ -118,6 +118,9 @@ StepState::Values StepState::PendingValues::wait() const {
           .gates = sum(StepSum::kGates),
           .unique_rows = sum(StepSum::kUniqueRows),
           .requested_rows = sum(StepSum::kRequestedRows),
+          .served_rows = sum(StepSum::kServedRows),
+          .served_rows_squared = sum(StepSum::kServedRowsSquared),
+          .exchanged_bytes = sum(StepSum::kExchangedBytes),
           .requests = sum(StepSum::kRequests),
           .save_work = sum(StepSum::kSaveWork),
           .applied = decision.apply,

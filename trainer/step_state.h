@@ -21,6 +21,9 @@ enum class StepSum : int64_t {
   kGates,
   kUniqueRows,
   kRequestedRows,
+  kServedRows,
+  kServedRowsSquared,
+  kExchangedBytes,
   kRequests,
   kSaveWork
 };
@@ -40,8 +43,8 @@ class StepState {
  public:
   // What the host sees of a step.
   struct Values {
-    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0, requests = 0,
-           save_work = 0;
+    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0,
+           served_rows = 0, served_rows_squared = 0, exchanged_bytes = 0, requests = 0, save_work = 0;
     bool applied = false;
     double lr_ratio = 0;
     bool is_spike = false;
@@ -65,10 +68,11 @@ class StepState {
   Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
   // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
   const Tensor& loads() const { return loads_; }
-  // Sets what the host knows on this rank: distinct rows of its batch and those asked for, the weight of the request
-  // that it was made (trainer/requests.h), and the work on checkpoints that has ended (trainer/checkpoint_saver.h).
+  // Sets what the host knows on this rank: distinct rows of its batch and those asked for, rows that it served, bytes
+  // that it sent for them, the weight of the request that it was made (trainer/requests.h), and the work on checkpoints
+  // that has ended (trainer/checkpoint_saver.h).
   struct HostSums {
-    double unique_rows = 0, requested_rows = 0, requests = 0, save_work = 0;
+    double unique_rows = 0, requested_rows = 0, served_rows = 0, exchanged_bytes = 0, requests = 0, save_work = 0;
   };
   void set_host_sums(Stream& stream, const HostSums& sums);
 

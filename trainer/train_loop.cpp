@@ -234,6 +234,8 @@ class TrainRun {
     if (replica_.memory) {
       metrics.exchange = report.seconds_exchange / step_seconds;
       metrics.engram_unique = report.unique_rows;
+      metrics.engram_bytes = report.exchanged_bytes;
+      metrics.engram_imbalance = report.imbalance;
       if (config().model.engram.gated()) metrics.engram_gate = report.mean_gate;
     }
     metrics.skipped = report.skipped ? 1 : 0;

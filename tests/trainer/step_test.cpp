@@ -203,6 +203,31 @@ TEST(TrainStep, TheMeanGateIsTheSameOnAnyNumberOfRanks) {
   EXPECT_LT(one, 0.7);
 }
 
+TEST(TrainStep, TheExchangeIsCountedOverAllRanks) {
+  for (const int num_ranks : {1, 3}) {
+    std::vector<double> served(static_cast<size_t>(num_ranks)), bytes(served.size());
+    StepReport report;
+    RunConfig config = tiny_run();
+    config.train.global_batch = 6;
+    run_ranks(num_ranks, [&](Communicator& world) {
+      TinyReplica tiny(config, world, DType::kFloat32);
+      const StepReport own = test::made_up_step(tiny.replica);
+      const auto rank = static_cast<size_t>(world.rank());
+      served[rank] = static_cast<double>(tiny.replica.memory->stats().served);
+      bytes[rank] = static_cast<double>(tiny.replica.memory->stats().bytes_sent);
+      if (rank == 0) report = own;
+    });
+    double mean = 0, variance = 0, total_bytes = 0;
+    for (const double count : served) mean += count / num_ranks;
+    for (const double count : served) variance += (count - mean) * (count - mean) / num_ranks;
+    for (const double count : bytes) total_bytes += count;
+    EXPECT_EQ(report.exchanged_bytes, total_bytes);
+    EXPECT_NEAR(report.imbalance, std::sqrt(variance) / mean, 1e-6);
+    EXPECT_EQ(num_ranks > 1, report.exchanged_bytes > 0);
+    EXPECT_EQ(num_ranks > 1, report.imbalance > 0);
+  }
+}
+
 TEST(TrainStep, TheNormCountsEveryParameterOnce) {
   double one = 0;
   for (const int num_ranks : {1, 2, 4}) {
