@@ -39,6 +39,7 @@ const std::array<Section, 4>& sections() {
        "engram.",
        {{"engram.unique", "Distinct rows", "share of the rows asked for"},
         {"engram.imbalance", "Imbalance", "of the rows that ranks serve: deviation over mean"},
+        {"engram.bytes", "Bytes exchanged", "sent between ranks for rows and their gradients, in a step"},
         {"engram.gate", "Gate", "mean"}}},
       {"Speed",
        "",
