@@ -186,8 +186,14 @@ class NcclCommunicator final : public Communicator {
   }
   // Runs launch(NCCL's communicator, its stream) after what is queued on `stream`.
   Pending issue(Stream& stream, const Call& call, const std::function<void(ncclComm_t, cudaStream_t)>& launch);
-  void send_rows(ncclComm_t comm, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
-                 std::span<const int64_t> recv_counts);
+  // Rows to and from the other ranks.
+  void send_rows(ncclComm_t comm, cudaStream_t line, const Tensor& send, std::span<const int64_t> send_counts,
+                 const Tensor& recv, std::span<const int64_t> recv_counts) const;
+  // The rows of all_to_all_rows() that this rank has for itself.
+  Tensor own_rows(const Tensor& rows, std::span<const int64_t> counts) const {
+    const auto mine = counts.begin() + rank();
+    return rows.rows(std::accumulate(counts.begin(), mine, int64_t{0}), *mine);
+  }
 
   std::unique_ptr<Communicator> owned_;  // only a group made by split() has one
   Communicator& host_;
@@ -273,27 +279,22 @@ Pending NcclCommunicator::all_to_all_rows(Stream& stream, const Tensor& send, st
     return group->all_to_all_rows(stream, send, send_counts, recv, recv_counts);
   }
   const Call call = all_to_all_rows_call(size(), send, send_counts, recv, recv_counts);
-  return issue(stream, call,
-               [&](ncclComm_t comm, cudaStream_t) { send_rows(comm, send, send_counts, recv, recv_counts); });
+  Pending pending = issue(stream, call, [&](ncclComm_t comm, cudaStream_t line) {
+    send_rows(comm, line, send, send_counts, recv, recv_counts);
+  });
+  copy(stream, own_rows(send, send_counts), own_rows(recv, recv_counts));  // beside the others, which are on the line
+  return pending;
 }
 
-void NcclCommunicator::send_rows(ncclComm_t comm, const Tensor& send, std::span<const int64_t> send_counts,
-                                 const Tensor& recv, std::span<const int64_t> recv_counts) {
-  Stream& stream = link_->line().stream();
-  Tensor own;
+void NcclCommunicator::send_rows(ncclComm_t comm, cudaStream_t line, const Tensor& send,
+                                 std::span<const int64_t> send_counts, const Tensor& recv,
+                                 std::span<const int64_t> recv_counts) const {
   check_nccl(ncclGroupStart(), "ncclGroupStart");
   for_each_segment(send, send_counts, [&](int peer, size_t num_bytes, const Tensor& segment) {
-    if (peer == rank())
-      own = segment;
-    else
-      check_nccl(ncclSend(segment.data, num_bytes, ncclUint8, peer, comm, handle_of(stream)), "ncclSend");
+    if (peer != rank()) check_nccl(ncclSend(segment.data, num_bytes, ncclUint8, peer, comm, line), "ncclSend");
   });
   for_each_segment(recv, recv_counts, [&](int peer, size_t num_bytes, const Tensor& segment) {
-    if (peer == rank()) {
-      copy(stream, own, segment);
-    } else {
-      check_nccl(ncclRecv(segment.data, num_bytes, ncclUint8, peer, comm, handle_of(stream)), "ncclRecv");
-    }
+    if (peer != rank()) check_nccl(ncclRecv(segment.data, num_bytes, ncclUint8, peer, comm, line), "ncclRecv");
   });
   check_nccl(ncclGroupEnd(), "ncclGroupEnd");
 }

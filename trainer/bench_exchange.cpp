@@ -87,10 +87,11 @@ double ExchangePath::all_to_all_rate(double bytes) {
   double most[] = {bytes};
   all_reduce_max<double>(group_, most);
   const int num_others = group_.size() - 1;
-  const auto count = static_cast<int64_t>(most[0] / num_others / size_of(DType::kFloat32)) + 1;
+  constexpr int64_t kWidth = 64;  // what begins for a peer is aligned
+  const auto count = static_cast<int64_t>(most[0] / num_others / (kWidth * size_of(DType::kFloat32))) + 1;
   const std::vector<int64_t> counts(static_cast<size_t>(group_.size()), count);
-  const double sent = static_cast<double>(num_others * count * size_of(DType::kFloat32));
-  return sent / time_all_to_all(DType::kFloat32, 1, counts, counts).median;
+  const double sent = static_cast<double>(num_others * count * kWidth * size_of(DType::kFloat32));
+  return sent / time_all_to_all(DType::kFloat32, kWidth, counts, counts).median;
 }
 
 void ExchangePath::add(const std::string& name, double bytes, const Spread& seconds) {
