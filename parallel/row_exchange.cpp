@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "kernels/convert.h"
 #include "kernels/core/device.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_keys.h"
@@ -197,10 +198,10 @@ void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
   copy(stream, plan.received_slots_, plan.request_slots_);
   const Tensor unique = plan.own_unique_memory_.take(device, DType::kInt64, {num_served});
   const Tensor count = plan.counts_memory_.take(device, DType::kInt64, {1});
-  const Tensor inverse = plan.own_inverse_memory_.take(device, DType::kInt64, {num_served});
+  plan.own_inverse_ = plan.own_inverse_memory_.take(device, DType::kInt64, {num_served});
   const RowSegments segments{.order = plan.own_order_memory_.take(device, DType::kInt32, {num_served}),
                              .offsets = plan.own_offsets_memory_.take(device, DType::kInt32, {num_served + 1})};
-  unique_rows(stream, plan.request_slots_, num_slots(), unique, inverse, segments, count);
+  unique_rows(stream, plan.request_slots_, num_slots(), unique, plan.own_inverse_, segments, count);
   plan.stats_.own_unique = read(stream, count, plan)[0];
   plan.own_slots_ = unique.rows(0, plan.stats_.own_unique);
   plan.own_segments_ = first_rows(segments, plan.stats_.own_unique);
@@ -208,19 +209,42 @@ void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
 
 PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
-  const Device device = device_of(stream);
-  const DType dtype = row_type_.dtype;
-  const bool rounds = dtype == DType::kBFloat16 && weight.dtype == DType::kFloat32;
-  check_tensor("row exchange: weight", weight, rounds ? weight.dtype : dtype, {num_slots(), row_type_.width});
-  const Tensor served = plan.served_memory_.take(device, dtype, {plan.num_served(), row_type_.width});
+  check_rows(weight, num_slots());
+  const Tensor served = take_served(stream, plan);
   row_gather(stream, weight, plan.request_slots_, served);
+  return send_served(stream, served, plan);
+}
+
+PendingRows RowExchange::begin_fetch_staged(Stream& stream, const Tensor& own_rows, RowPlan& plan) {
+  ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
+  check_rows(own_rows, plan.num_own_unique());
+  const Tensor served = take_served(stream, plan);
+  if (!plan.is_local_)
+    row_gather(stream, own_rows, plan.own_inverse_, served);
+  else if (own_rows.dtype == served.dtype)
+    copy(stream, own_rows, served);
+  else
+    convert(stream, own_rows, served);
+  return send_served(stream, served, plan);
+}
+
+void RowExchange::check_rows(const Tensor& rows, int64_t num_rows) const {
+  const bool rounds = row_type_.dtype == DType::kBFloat16 && rows.dtype == DType::kFloat32;
+  check_tensor("row exchange: weight", rows, rounds ? rows.dtype : row_type_.dtype, {num_rows, row_type_.width});
+}
+
+Tensor RowExchange::take_served(const Stream& stream, RowPlan& plan) const {
+  return plan.served_memory_.take(device_of(stream), row_type_.dtype, {plan.num_served(), row_type_.width});
+}
+
+PendingRows RowExchange::send_served(Stream& stream, const Tensor& served, RowPlan& plan) {
   PendingRows pending;
   pending.exchange_ = this;
   if (plan.is_local_) {
     pending.transfer_.received.rows = served;
     return pending;
   }
-  const Tensor rows = plan.rows_memory_.take(device, dtype, {plan.num_unique(), row_type_.width});
+  const Tensor rows = plan.rows_memory_.take(device_of(stream), row_type_.dtype, {plan.num_unique(), row_type_.width});
   pending.transfer_ = begin(stream, {plan.received_slots_, served, plan.request_counts_},
                             {plan.sent_slots_, rows, plan.send_counts_}, plan);
   return pending;

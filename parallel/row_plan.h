@@ -61,6 +61,7 @@ class RowPlan {
   Tensor inverse_, request_slots_, own_slots_;
   Tensor unique_keys_;                   // [u]: owner * slots of a shard + slot
   RowSegments segments_, own_segments_;  // own: the served requests for each of own_slots
+  Tensor own_inverse_;                   // [v]: the place of each request among own_slots
   Tensor sent_slots_, received_slots_;   // [u] and [v], on the host: what ranks tell each other
 
   std::vector<int64_t> sent_hashes_, received_hashes_;

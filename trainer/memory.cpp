@@ -10,24 +10,31 @@ RowLayout make_layout(const EngramConfig& config, int num_ranks) {
   return {rows_per_table(make_ngram_layout(config, 1)), num_ranks};  // row counts do not depend on the vocabulary
 }
 
+// To move rows of a table on the host: the ranks of a machine share its cores, about as many to each card.
+int threads_of(const Stream& stream) { return device_of(stream) == Device::kCuda ? 8 : 1; }
+
 }  // namespace
 
 Memory::Memory(Stream& stream, Communicator& group, const RunConfig& config, const VocabularyMap& vocabulary,
                DType dtype)
     : layout_(make_layout(config.model.engram, group.size())),
       addresses_(stream, config.model.engram, vocabulary.compressed_ids, vocabulary.num_keys, layout_),
-      table_(stream, layout_, group.rank(),
+      is_on_host_(config.parallel.table_placement == TablePlacement::kHost),
+      table_(is_on_host_ ? host_ : stream, layout_, group.rank(),
              {.width = config.model.engram.row_width(),
               .dtype = accumulator(dtype),
               .seed = static_cast<uint64_t>(config.run.seed),
               .deviation = config.model.engram.table_init_std}),
-      optimizer_(stream, config.optimizer, table_.weight()),
-      exchange_(group, layout_, {.width = table_.width(), .dtype = dtype}) {}
+      optimizer_(is_on_host_ ? host_ : stream, config.optimizer, table_.weight()),
+      exchange_(group, layout_, {.width = table_.width(), .dtype = dtype}) {
+  if (is_on_host_) stage_.emplace(device_of(stream), optimizer_.arrays(), threads_of(stream));
+}
 
 void Memory::prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
   Prepared& next = prepared_[1 - current_];
   next.used.hold(stream);
   make_plan(stream, batch, micro_batch, next);
+  if (stage_) stage_->prepare(stream, next.plan.own_slots());
   is_next_prepared_ = true;
 }
 
@@ -36,12 +43,18 @@ void Memory::begin_fetch(Stream& stream) {
   current().used.record(stream);
   current_ = 1 - current_;
   is_next_prepared_ = false;
-  fetch(stream);
+  RowPlan& plan = current().plan;
+  if (!stage_) return fetch(stream, exchange_.begin_fetch(stream, table_.weight(), plan));
+  stage_->begin(stream);
+  fetch(stream, exchange_.begin_fetch_staged(stream, stage_->arrays()[0], plan));
 }
 
 void Memory::begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
   make_plan(stream, batch, micro_batch, current());
-  fetch(stream);
+  RowPlan& plan = current().plan;
+  if (!stage_) return fetch(stream, exchange_.begin_fetch(stream, table_.weight(), plan));
+  stage_->settle(stream);
+  fetch(stream, exchange_.begin_fetch_staged(stream, stage_->read(stream, plan.own_slots()), plan));
 }
 
 void Memory::make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared) {
@@ -60,9 +73,9 @@ void Memory::make_plan(Stream& stream, const StepBatch& batch, int64_t micro_bat
   exchange_.plan(stream, rows, prepared.plan);
 }
 
-void Memory::fetch(Stream& stream) {
-  RowPlan& plan = current().plan;
-  fetched_ = FetchedRows(exchange_.begin_fetch(stream, table_.weight(), plan));
+void Memory::fetch(Stream& stream, PendingRows rows) {
+  const RowPlan& plan = current().plan;
+  fetched_ = FetchedRows(std::move(rows));
   grads_ = grads_memory_.take(device_of(stream), exchange_.row_type().dtype, {plan.num_requests(), table_.width()});
 }
 
@@ -86,7 +99,14 @@ const Tensor& Memory::return_gradients(Stream& stream) {
 }
 
 void Memory::update(Stream& stream, const Tensor& control) const {
-  optimizer_.update(stream, control, current().plan.own_slots(), merged_grads_);
+  if (stage_)
+    optimizer_.update(stream, control, stage_->places(), merged_grads_, stage_->arrays());
+  else
+    optimizer_.update(stream, control, current().plan.own_slots(), merged_grads_);
+}
+
+void Memory::settle(Stream& stream) {
+  if (stage_) stage_->settle(stream);
 }
 
 }  // namespace engram

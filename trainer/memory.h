@@ -1,12 +1,12 @@
 #pragma once
 
-#include <array>
+#include <optional>
 
-#include "kernels/core/event.h"
 #include "model/memory_addresses.h"
 #include "model/micro_batch.h"
 #include "parallel/memory_table.h"
 #include "parallel/row_exchange.h"
+#include "trainer/staged_rows.h"
 #include "trainer/step_batch.h"
 #include "trainer/table_optimizer.h"
 
@@ -47,6 +47,8 @@ class Memory {
   const Tensor& return_gradients(Stream& stream);
   // Updates the rows that the last return_gradients() gave gradients for.
   void update(Stream& stream, const Tensor& control) const;
+  // Brings table() and optimizer_state() up to date where they lie on the host; then blocks until the stream is done.
+  void settle(Stream& stream);
   const RowLayout& layout() const { return layout_; }
   const MemoryTable& table() const { return table_; }
   const OptimizerState& optimizer_state() const { return optimizer_.state(); }
@@ -64,12 +66,15 @@ class Memory {
   Prepared& current() { return prepared_[current_]; }
   const Prepared& current() const { return prepared_[current_]; }
   void make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared);
-  void fetch(Stream& stream);
+  void fetch(Stream& stream, PendingRows rows);
 
   RowLayout layout_;
   MemoryAddresses addresses_;
+  Stream host_ = CpuQueue{};
+  bool is_on_host_;
   MemoryTable table_;
   TableOptimizer optimizer_;
+  std::optional<StagedRows> stage_;  // of a table on the host
   RowExchange exchange_;
   std::array<Prepared, 2> prepared_;
   size_t current_ = 0;  // the other one is the next

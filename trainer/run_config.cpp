@@ -61,6 +61,20 @@ int64_t least_rows(const EngramConfig& engram) {
   return rows;
 }
 
+void add_memory_problems(const RunConfig& c, ConfigProblems& problems) {
+  const EngramConfig& engram = c.model.engram;
+  if (engram.enabled() && engram.addressing == Addressing::kShuffled && c.train.micro_batch < 2) {
+    problems.push_back({{"model.engram.addressing", "train.micro_batch"},
+                        fmt::format("shuffled with train.micro_batch {}; wanted 2 or more sequences, to read the rows "
+                                    "of one another",
+                                    c.train.micro_batch)});
+  }
+  if (c.parallel.table_placement == TablePlacement::kHost && c.optimizer.table.kind == TableOptimizerKind::kAdamDense) {
+    problems.push_back({{"parallel.table_placement", "optimizer.table.kind"},
+                        "host with adam_dense, which moves every row each step; wanted another optimizer"});
+  }
+}
+
 }  // namespace
 
 ConfigProblems validate(const RunConfig& c) {
@@ -80,13 +94,7 @@ ConfigProblems validate(const RunConfig& c) {
         {{"train.global_batch", "train.micro_batch"},
          fmt::format("{} sequences are no multiple of micro_batch {}", c.train.global_batch, c.train.micro_batch)});
   }
-  const EngramConfig& engram = c.model.engram;
-  if (engram.enabled() && engram.addressing == Addressing::kShuffled && c.train.micro_batch < 2) {
-    problems.push_back({{"model.engram.addressing", "train.micro_batch"},
-                        fmt::format("shuffled with train.micro_batch {}; wanted 2 or more sequences, to read the rows "
-                                    "of one another",
-                                    c.train.micro_batch)});
-  }
+  add_memory_problems(c, problems);
   if (c.train.eval_every > 0 && c.data.validation.empty()) {
     problems.push_back({{"train.eval_every", "data.validation"},
                         fmt::format("{} without data.validation; wanted a token store", c.train.eval_every)});

@@ -59,10 +59,15 @@ struct DataConfig {
   DocumentMask document_mask = DocumentMask::kOff;
 };
 
+// Where memory tables and the state of their optimizer lie. host: a step has only its own rows on the device.
+enum class TablePlacement { kDevice, kHost };
+constexpr auto enum_names(TablePlacement) { return std::array<std::string_view, 2>{"device", "host"}; }
+
 struct ParallelConfig {
   int64_t expert = 1;
   double expert_headroom = 2.0;
   int64_t table = 0;
+  TablePlacement table_placement = TablePlacement::kDevice;
   double bucket_mib = 32;
   int64_t timeout_seconds = 600;
   double silence_seconds = 30;
@@ -183,6 +188,7 @@ void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("expert_headroom", c.expert_headroom, Range{1, 1e6},
         "rows that a rank has room for, over the rows that it sends to experts");
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
+  field("table_placement", c.table_placement, "where the memory tables lie; host = in the memory of the rank's host");
   field("bucket_mib", c.bucket_mib, Range{0, 1e6},
         "MiB of gradients that are summed over the ranks while the backward pass goes on; in whole layers");
   field("timeout_seconds", c.timeout_seconds, Range{1, 1e6},

@@ -59,25 +59,32 @@ TableOptimizer::TableOptimizer(Stream& stream, const OptimizerConfig& config, co
   }
 }
 
-void TableOptimizer::update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads) const {
+std::vector<Tensor> TableOptimizer::arrays() const {
+  std::vector<Tensor> arrays{weight_};
+  for (const OptimizerArray& array : state_) arrays.push_back(array.value);
+  return arrays;
+}
+
+void TableOptimizer::update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads,
+                            std::span<const Tensor> arrays) const {
+  const Tensor& weight = arrays[0];
   const RowAdamOptions adam{.lr = lr_, .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps};
-  const auto moments = [&] { return RowAdamState{.m = state_[0].value, .v = state_[1].value}; };
+  const auto moments = [&] { return RowAdamState{.m = arrays[1], .v = arrays[2]}; };
   switch (config_.kind) {
     case TableOptimizerKind::kSgd:
-      row_update_sgd(stream, control, slots, grads, lr_, weight_);
+      row_update_sgd(stream, control, slots, grads, lr_, weight);
       break;
     case TableOptimizerKind::kAdamDense:
-      row_update_adam_dense(stream, control, slots, grads, adam, weight_, moments());
+      row_update_adam_dense(stream, control, slots, grads, adam, weight, moments());
       break;
     case TableOptimizerKind::kAdamLazy:
-      row_update_adam_lazy(stream, control, slots, grads, adam, weight_, moments(), state_[2].value);
+      row_update_adam_lazy(stream, control, slots, grads, adam, weight, moments(), arrays[3]);
       break;
     case TableOptimizerKind::kRowwiseAdam:
-      row_update_rowwise_adam(stream, control, slots, grads, adam, weight_, moments(), state_[2].value);
+      row_update_rowwise_adam(stream, control, slots, grads, adam, weight, moments(), arrays[3]);
       break;
     case TableOptimizerKind::kRowwiseAdagrad:
-      row_update_rowwise_adagrad(stream, control, slots, grads, {.lr = lr_, .eps = config_.eps}, weight_,
-                                 state_[0].value);
+      row_update_rowwise_adagrad(stream, control, slots, grads, {.lr = lr_, .eps = config_.eps}, weight, arrays[1]);
       break;
   }
 }

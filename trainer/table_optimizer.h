@@ -1,5 +1,8 @@
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "kernels/core/buffer.h"
 #include "trainer/optimizer_state.h"
 #include "trainer/run_config.h"
@@ -16,7 +19,15 @@ class TableOptimizer {
 
   // slots [m] int64, distinct; grads [m, width]: each row's gradient, summed over the global batch; control [4] as in
   // kernels/update_control.h.
-  void update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads) const;
+  void update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads) const {
+    update(stream, control, slots, grads, arrays());
+  }
+  // The same of rows that lie elsewhere: `arrays` in the order of arrays(), and slots of these.
+  void update(Stream& stream, const Tensor& control, const Tensor& slots, const Tensor& grads,
+              std::span<const Tensor> arrays) const;
+
+  // The weight, and then the state.
+  std::vector<Tensor> arrays() const;
 
   const OptimizerState& state() const { return state_; }
 
