@@ -43,11 +43,13 @@ Tensor LanguageModel::forward(Context& ctx, const MicroBatch& batch, Saved& save
   rope_table(ctx.stream, config_.attention.rope_theta, ctx.rope_table);
   saved.rope_table = ctx.rope_table;
 
+  if (ctx.before_layer) ctx.before_layer(-1);
   const Tensor embedded = ctx.arena.take("embedding.y", dtype, {num_tokens, 1, config_.hidden});
   embedding_forward(ctx.stream, batch.tokens, embedding_.value, embedded.reshape({num_tokens, config_.hidden}));
   Residual residual{.streams = embedded, .pending = {}};
   saved.blocks.assign(blocks_.size(), {});
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    if (ctx.before_layer) ctx.before_layer(static_cast<int64_t>(layer));
     residual = blocks_[layer]->forward(ctx, residual, batch, saved.blocks[layer]);
   }
   return final_norm_.forward(ctx, residual, saved.final_norm);

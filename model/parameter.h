@@ -42,7 +42,7 @@ struct StateArray {
 // at once, as soon as these are complete.
 struct ParameterSegment {
   int64_t first_parameter = 0;
-  int64_t first_layer = -1;  // complete once backward has passed this layer; -1: once it is through
+  int64_t first_layer = -1;  // read by forward, and complete in backward, from here on; -1: before and after all layers
   OwnershipMap ownership;
   Tensor values, grads;  // [ownership.flat_size()], of the store's
 };

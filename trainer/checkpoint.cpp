@@ -53,6 +53,7 @@ Manifest check_intact(Communicator& world, const std::string& checkpoint) {
 void load_intact(Replica& r, const RunIdentity& identity, const std::string& checkpoint, const Manifest& manifest,
                  LoadScope scope) {
   together(r.world, [&] { check_fits(r, identity, checkpoint, manifest, scope); });
+  r.await_weights();
   together(r.world, [&] {
     std::vector<Hdf5Reader> files;
     for (int64_t rank = 0; rank < manifest.world_size; ++rank) {
@@ -60,7 +61,7 @@ void load_intact(Replica& r, const RunIdentity& identity, const std::string& che
     }
     read_tensors(files, r, scope == LoadScope::kWeights);
   });
-  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream).wait();
+  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream);
   if (scope == LoadScope::kWeights) return;
   r.step = manifest.step;
   r.passed_batches = manifest.passed_batches;

@@ -1,5 +1,7 @@
 #include "trainer/replica.h"
 
+#include <exception>
+
 #include "kernels/core/device.h"
 #include "parallel/self_communicator.h"
 #include "trainer/compute.h"
@@ -92,6 +94,20 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
   add_zero_groups(store, mesh.data());
   if (experts) add_zero_groups(expert_store, *mesh.expert().replica);
   if (config.model.engram.enabled()) memory.emplace(stream, *mesh.table().shard, config, vocabulary, dtype);
+}
+
+Replica::~Replica() {
+  if (std::uncaught_exceptions() > 0) return;
+  try {
+    await_weights();
+  } catch (const Error&) {  // a peer has failed, and says so itself
+  }
+}
+
+void Replica::await_weights(int64_t layer) {
+  for (ZeroGroup& group : zero_groups) {
+    if (group.segment().first_layer <= layer) group.await_values();
+  }
 }
 
 void Replica::add_zero_groups(ParameterStore& parameters, Communicator& group) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <optional>
 
 #include "kernels/core/work_graphs.h"
@@ -26,6 +27,8 @@ struct Replica {
   // what the configuration, the number of ranks and the hosts do not allow.
   Replica(const RunConfig& run_config, Communicator& communicator, const VocabularyMap& vocabulary, DType dtype);
 
+  ~Replica();
+
   Replica(const Replica&) = delete;  // its parts refer to one another
   Replica& operator=(const Replica&) = delete;
 
@@ -49,13 +52,16 @@ struct Replica {
   int64_t step = 0;            // steps issued, skipped ones included
   int64_t passed_batches = 0;  // of the data, on top: step + passed_batches is the position there
 
+  // Ends the gathering of the weights that forward reads up to a layer, see Context::before_layer; by default of all.
+  void await_weights(int64_t layer = std::numeric_limits<int64_t>::max());
   // For one micro-batch: without statistics.
   Context context(int64_t num_sequences, int64_t seq_len) {
     return {.stream = stream,
             .arena = arena,
             .num_sequences = num_sequences,
             .seq_len = seq_len,
-            .experts = experts ? &*experts : nullptr};
+            .experts = experts ? &*experts : nullptr,
+            .before_layer = [this](int64_t layer) { await_weights(layer); }};
   }
   int64_t history() const { return memory ? memory->history() : 0; }
   int64_t local_sequences() const { return config.train.global_batch / world.size(); }

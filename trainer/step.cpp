@@ -44,7 +44,7 @@ class DenseSums {
 };
 
 // Forward and backward of the local batch, micro-batch by micro-batch.
-void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) {
+void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense, StepReport& report) {
   const TrainConfig& train = r.config.train;
   const double grad_scale = 1.0 / static_cast<double>(train.global_batch * r.config.data.seq_len);
   const int64_t num_micro_batches = batch.num_sequences / train.micro_batch;
@@ -56,6 +56,10 @@ void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) 
     ctx.count_statistics = true;
     ctx.loads = r.state.loads();
     ctx.gate_sum = r.state.sum(StepSum::kGates);
+    ctx.before_layer = [&](int64_t layer) {
+      Stopwatch watch(report.seconds_reduce);
+      r.await_weights(layer);
+    };
     const auto run = [&] { run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss)); };
     if (r.world.size() > 1) {  // ranks exchange rows, experts and gradients meanwhile, on streams of their own
       if (i + 1 == num_micro_batches) ctx.on_gradients = [&](int64_t layer) { dense.begin(layer); };
@@ -90,18 +94,15 @@ void reduce_gradients(Replica& r, const RankNotes& notes, DenseSums& dense, Step
   }
 }
 
-// Unless the step is skipped: dense parameters on their owners, then everywhere; table rows on their owners; router
-// biases everywhere.
-void update(Replica& r, StepReport& report) {
-  std::vector<Pending> dense;
-  for (ZeroGroup& group : r.zero_groups) dense.push_back(group.update(r.stream, r.state.dense_control()));
+// Unless the step is skipped: dense parameters on their owners, from where they are on their way to all ranks until
+// forward reads them; table rows on their owners; router biases everywhere.
+void update(Replica& r) {
+  for (ZeroGroup& group : r.zero_groups) group.update(r.stream, r.state.dense_control());
   if (r.memory) r.memory->update(r.stream, r.state.table_control());
   if (const Tensor& loads = r.state.loads(); loads.numel() > 0) {
     router_update_bias(r.stream, r.state.dense_control(), loads, r.config.model.moe.bias_update_rate,
                        r.store.state_values().reshape({loads.size(0), loads.size(1)}));
   }
-  Stopwatch watch(report.seconds_reduce);
-  for (Pending& values : dense) values.wait();
 }
 
 }  // namespace
@@ -150,14 +151,14 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
   for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.segment().grads);
   r.state.begin(r.stream);
   DenseSums dense(r);
-  accumulate_gradients(r, prepared.batch, dense);
+  accumulate_gradients(r, prepared.batch, dense, report);
 
   reduce_gradients(r, notes, dense, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
   StepState::PendingValues values = r.state.begin_read(r.stream);
 
-  update(r, report);
+  update(r);
   prepared.input->used.record(r.stream);
   return {r.config, r.world.size(), values, report};
 }

@@ -15,14 +15,14 @@ ZeroGroup::ZeroGroup(Stream& stream, const ParameterStore& store, const Paramete
   }
 }
 
-Pending ZeroGroup::update(Stream& stream, const Tensor& control) {
+void ZeroGroup::update(Stream& stream, const Tensor& control) {
   optimizer_.update(stream, control, own_values(), own_grads());
-  return reducer_.all_gather(stream, segment_.values);
+  arriving_ = reducer_.all_gather(stream, segment_.values);
 }
 
-Pending ZeroGroup::publish(Stream& stream) {
+void ZeroGroup::publish(Stream& stream) {
   optimizer_.publish(stream, own_values());
-  return reducer_.all_gather(stream, segment_.values);
+  arriving_ = reducer_.all_gather(stream, segment_.values);
 }
 
 }  // namespace engram

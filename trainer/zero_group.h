@@ -23,10 +23,12 @@ class ZeroGroup {
   Pending reduce(Stream& stream) const { return reducer_.reduce_scatter(stream, segment_.grads); }
   // The owned gradients [part_size], after reduce().
   Tensor own_grads() const { return reducer_.own_part(segment_.grads); }
-  // Updates the owned weights, control [4] as in kernels/update_control.h, and gathers the values of all.
-  Pending update(Stream& stream, const Tensor& control);
-  // Rounds and gathers the weights, after somebody else than update() wrote them.
-  Pending publish(Stream& stream);
+  // Updates the owned weights, control [4] as in kernels/update_control.h, and begins to gather the values of all.
+  void update(Stream& stream, const Tensor& control);
+  // Rounds the weights and begins to gather them, after somebody else than update() wrote them.
+  void publish(Stream& stream);
+  // Nobody reads the values of a segment before this, which ends what update() or publish() began.
+  void await_values() { arriving_.wait(); }
 
   const ParameterSegment& segment() const { return segment_; }
   // What this rank owns, parameters counted from the segment's first one, and where a slice begins in own_weights() and
@@ -50,6 +52,7 @@ class ZeroGroup {
   int rank_;
   GradReducer reducer_;
   DenseOptimizer optimizer_;
+  Pending arriving_;
 };
 
 }  // namespace engram

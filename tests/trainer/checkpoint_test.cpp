@@ -113,6 +113,7 @@ TEST(Checkpoint, AnyNumberOfRanksLoadsTheSameBits) {
       Replica& r = tiny.replica;
       load_checkpoint(r, tiny_identity(), directory / "step-00000004", LoadScope::kResume);
       loaded.add(r);
+      r.await_weights();
       for (const Parameter& p : r.store.parameters()) {  // whole on every rank
         const auto* data = static_cast<const std::byte*>(p.value.data);
         EXPECT_EQ(saved.state().at("dense/" + p.name + "/value"), std::vector(data, data + p.value.num_bytes()));

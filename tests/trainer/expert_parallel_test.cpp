@@ -102,6 +102,7 @@ TEST(ExpertParallel, ASkippedStepChangesNoBit) {
     float& weight = host_span<float>(r.expert_store.parameters().back().value)[5];
     const float kept = std::exchange(weight, std::numeric_limits<float>::infinity());
     const bool is_skipped = test::made_up_step(r).skipped;
+    r.await_weights();
     weight = kept;
     EXPECT_TRUE(is_skipped);
     EXPECT_TRUE(bits_of(r) == before);
@@ -127,6 +128,7 @@ TEST(ExpertParallel, CheckpointsGoFromAnyMeshToAnyOther) {
         TinyReplica tiny(run_with(reader.expert), world, DType::kFloat32);
         load_checkpoint(tiny.replica, tiny_identity(), directory / "step-00000003", LoadScope::kResume);
         loaded.add(tiny.replica);
+        tiny.replica.await_weights();
         for (const Parameter& p : tiny.replica.expert_store.parameters()) {  // gathered over the replicas
           const auto& whole = saved.state().at("dense/" + p.name + "/value");
           const auto* data = static_cast<const std::byte*>(p.value.data);

@@ -9,7 +9,8 @@ using test::tiny_identity;
 using test::TinyReplica;
 
 // The CPU computes nothing in bfloat16, but holds, stores and loads such a model.
-void expect_rounded(Replica& narrow, const Replica& wide) {
+void expect_rounded(Replica& narrow, Replica& wide) {
+  for (Replica* each : {&narrow, &wide}) each->await_weights();
   const auto got = host_span<bfloat16>(narrow.store.values());
   const auto want = host_span<float>(wide.store.values());
   ASSERT_EQ(got.size(), want.size());

@@ -84,6 +84,7 @@ struct TinyReplica {
 
 // Every bit that training changes on this rank, one array after the other.
 inline std::vector<Tensor> state_of(Replica& r) {
+  r.await_weights();
   std::vector<Tensor> all;
   for (const ZeroGroup& group : r.zero_groups) {
     all.push_back(group.segment().values);
