@@ -2,12 +2,14 @@
 
 #include "parallel/expert_exchange.h"
 #include "tests/parallel/device_exchange.h"
+#include "tests/parallel/tampering_communicator.h"
 
 // NCCL against the host's collectives, one card for each rank: threads of one process, or ranks of mpirun.
 namespace engram {
 namespace {
 
 using test::Card;
+using test::CardRowWorld;
 
 // Calls body with the group of the host and that of the cards, for worlds that have a card for each rank.
 void for_each_world(std::initializer_list<int> sizes, const std::function<void(Communicator&, Communicator&)>& body) {
@@ -154,6 +156,36 @@ TEST(NcclTest, RowExchangeEqualsThatOfTheHost) {
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
         test::expect_device_exchange_equals_host({host, cards, host.rank()}, dtype, pattern, true);
         test::expect_device_exchange_equals_host({host, cards, host.rank()}, dtype, pattern, false);
+      }
+    }
+  });
+}
+
+// One bit of a message to each rank in turn: no rank gets rows under such a plan, and the next one is good.
+TEST(NcclTest, ADamagedMessageEndsThePlanOnAllRanks) {
+  using Kind = test::RowMessageKind;
+  for_each_world({2, 4, 8}, [](Communicator& host, Communicator& cards) {
+    for (const auto& [kind, words] :
+         {std::pair(Kind::kHeaders, "header seal: got "), std::pair(Kind::kSlots, "slot ")}) {
+      for (int victim = 0; victim < host.size(); ++victim) {
+        test::TamperingCommunicator line(cards);
+        if (host.rank() == victim) {
+          line.damage(kind, 0, [](const Tensor& received) { host_span<int64_t>(received).back() ^= 1; });
+        }
+        Arena arena(Device::kCpu, int64_t{16} << 20);
+        Card card(host.rank());
+        CardRowWorld world(line, card, host.rank(), {300, 1031}, {.width = 24, .dtype = DType::kFloat32});
+        std::vector<int64_t> rows = test::drawn_rows(world.layout, host.rank(), 500);
+        RowPlan plan;
+        const std::string message = test::error_of([&] { world.make_plan(rows, plan); });
+        EXPECT_NE(message.find("rank " + std::to_string(victim) + " got "), std::string::npos) << message;
+        EXPECT_NE(message.find(words), std::string::npos) << message;
+        EXPECT_EQ(line.has_damaged(), host.rank() == victim);
+
+        world.make_plan(rows, plan);
+        PendingRows pending = world.exchange.begin_fetch(card.stream, world.table.weight(), plan);
+        test::RowWorld want(host, {300, 1031}, 24, DType::kFloat32);
+        EXPECT_TRUE(test::same_bits(card.download(arena, pending.wait(card.stream)), want.fetch(rows)));
       }
     }
   });
