@@ -24,10 +24,13 @@ class ExchangePath {
   std::vector<RowStage> measure();
   const RowStats& stats() const { return plan_.stats(); }
   // Requests for rows of other ranks, duplicates included, and the rows that a fetch brings from there.
-  int64_t num_remote_requests() const { return num_remote_requests_; }
-  int64_t num_remote() const { return plan_.num_unique() - plan_.send_counts()[static_cast<size_t>(group_.rank())]; }
+  int64_t num_remote_requests() const { return off_rank(requested_); }
+  int64_t num_remote() const { return off_rank(plan_.send_counts()); }
 
  private:
+  int64_t off_rank(std::span<const int64_t> counts) const {
+    return std::accumulate(counts.begin(), counts.end(), -counts[static_cast<size_t>(group_.rank())]);
+  }
   void add(const std::string& name, double bytes, const Spread& seconds);
   Spread time(const std::function<void()>& call) const;
   // An all-to-all of random rows and nothing else, with these counts of each peer.
@@ -45,7 +48,7 @@ class ExchangePath {
   RowPlan plan_;
   ReusedBuffer rows_memory_, sums_memory_, sent_memory_, received_memory_;
   Tensor rows_, sums_;
-  int64_t num_remote_requests_ = 0;
+  std::vector<int64_t> requested_, served_;  // requests to and from each rank, duplicates included
   std::vector<RowStage> stages_;
 };
 
@@ -55,12 +58,22 @@ ExchangePath::ExchangePath(Stream& stream, Communicator& group, const RowSource&
       layout_(point.rows_per_table, group.size()),
       values_(source.values()),
       table_(stream, layout_, group.rank(), {.width = point.width, .dtype = DType::kFloat32, .deviation = 1.0}),
-      exchange_(group, layout_, {.width = point.width, .dtype = values_}) {
+      exchange_(group, layout_, {.width = point.width, .dtype = values_}),
+      requested_(static_cast<size_t>(group.size())),
+      served_(requested_.size()) {
   const Device device = device_of(stream);
   std::vector<int64_t> rows = source.rows(point, layout_, group.rank());
-  for (const int64_t row : rows) num_remote_requests_ += row >= 0 && layout_.owner(row) != group.rank();
+  for (const int64_t row : rows) {
+    if (row >= 0) ++requested_[static_cast<size_t>(layout_.owner(row))];
+  }
+  Stream host = CpuQueue{};
+  const std::vector<int64_t> ones(requested_.size(), 1);
+  const auto words = [](std::vector<int64_t>& values) {
+    return Tensor(values.data(), DType::kInt64, {std::ssize(values)});
+  };
+  group.all_to_all_rows(host, words(requested_), ones, words(served_), ones).wait();
   rows_ = rows_memory_.take(device, DType::kInt64, {std::ssize(rows)});
-  copy(stream, Tensor(rows.data(), DType::kInt64, {std::ssize(rows)}), rows_);
+  copy(stream, words(rows), rows_);
   exchange_.plan(stream, rows_, plan_);
   sums_ = sums_memory_.take(device, accumulator(values_), {plan_.num_unique(), point.width});
   fill_normal(stream, sums_, {.domain = RandomDomain::kSampling});
@@ -101,9 +114,12 @@ void ExchangePath::add(const std::string& name, double bytes, const Spread& seco
 std::vector<RowStage> ExchangePath::measure() {
   const int64_t width = table_.width();
   const auto to_asker = static_cast<double>(num_remote() * width * size_of(values_));
+  const auto to_asker_repeated = static_cast<double>(num_remote_requests() * width * size_of(values_));
   const auto to_owner = static_cast<double>(num_remote() * width * size_of(sums_.dtype));
   const auto asked = plan_.send_counts(), served = plan_.request_counts();
   add("fetch, wire alone", to_asker, time_all_to_all(values_, width, served, asked));
+  add("fetch without deduplication, wire alone", to_asker_repeated,
+      time_all_to_all(values_, width, served_, requested_));
   add("gradient return, wire alone", to_owner, time_all_to_all(sums_.dtype, width, asked, served));
   add("fetch", to_asker, time([&] { fetch(); }));
   add("gradient return", to_owner, time([&] { exchange_.return_gradients(stream_, sums_, plan_).wait(stream_); }));

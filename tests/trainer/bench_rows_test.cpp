@@ -123,11 +123,14 @@ TEST(BenchExchange, AddsALineForEachStage) {
   std::filesystem::remove(path);
   run_ranks(2, [&](Communicator& world) { run_bench_exchange(world, tiny_options(path)); });
   const auto lines = lines_of(path);
-  EXPECT_EQ(lines.size(), 5u);  // of rank 0 alone
+  EXPECT_EQ(lines.size(), 6u);  // of rank 0 alone
   for (const nlohmann::json& line : lines) {
     expect_stage(line);
     EXPECT_LE(line["remote"], line["remote_requests"]);
     EXPECT_EQ(line["devices"], 2);
+    const auto rows =
+        line["name"] == "fetch without deduplication, wire alone" ? line["remote_requests"] : line["remote"];
+    EXPECT_EQ(line["bytes"], rows.get<double>() * 8 * 4);
   }
 }
 
