@@ -1,4 +1,4 @@
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/row_packs.cuh"
 #include "kernels/cuda/stream_memory.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/row_segment_sum_impl.h"
@@ -7,10 +7,13 @@ namespace engram {
 namespace {
 
 // Values of one row that are added one after the other; see the contract.
-constexpr int64_t kRun = 64;
-// Values of a thread that are on their way at once: of one row, and the first ones of several rows.
+constexpr int kRun = 64;
+// Rows of a thread, and values of it that are on their way at once, whichever of these rows they belong to.
+constexpr int kRows = 8;
 constexpr int kAhead = 8;
-constexpr int kRows = 4;
+// Sums of runs that are on their way at once, and rows that a thread may have to fold.
+constexpr int kSumsAhead = 32;
+constexpr int kFolds = 8;
 
 // Work in packs of kVector columns. The values of a row, one after the other in `order`, are a segment; it is cut into
 // runs of kRun. Of its runs but the first, the sums lie in `partial`, where the place of the run's begin over kRun
@@ -25,8 +28,10 @@ struct Segments {
   const int32_t* offsets;
   Sums* sums;
   Sums* partial;
+  int64_t* folds;  // of each block, the row whose second run begins there, or -1
   int64_t num_rows;
-  int64_t width;  // packs of a row
+  int64_t num_blocks;
+  int32_t width;  // packs of a row
 };
 
 template <class T, class Acc, int kVector>
@@ -35,27 +40,74 @@ __device__ void add(Pack<Acc, kVector>& sum, const Pack<T, kVector>& value) {
   for (int c = 0; c < kVector; ++c) sum.value[c] += static_cast<Acc>(value.value[c]);
 }
 
-// Adds what at(0), at(1), ..., at(count - 1) give, kAhead of them at once.
-template <class Sums, class At>
-__device__ void add_all(Sums& sum, int64_t count, At&& at) {
-  for (int64_t base = 0; base < count; base += kAhead) {
-    decltype(at(0)) ahead[kAhead];
+// Calls take(value) with the values that order[0], ..., order[count - 1] number, in turn. While kAhead of them are on
+// their way, so are the numbers of the next.
+template <class T, int kVector, class Take>
+__device__ void for_each_value(const Segments<T, kVector>& a, const int32_t* order, int count, int64_t column,
+                               Take&& take) {
+  const auto* values = a.values + column;
+  int32_t number[kAhead];
+#pragma unroll
+  for (int k = 0; k < kAhead; ++k) {
+    if (k < count) number[k] = order[k];
+  }
+  for (int left = count; left > 0; left -= kAhead) {
+    typename Segments<T, kVector>::Values ahead[kAhead];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      if (base + k < count) ahead[k] = at(base + k);
+      if (k < left) ahead[k] = values[int64_t{number[k]} * a.width];
+    }
+    order += kAhead;
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      if (kAhead + k < left) number[k] = order[k];
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      if (base + k < count) add(sum, ahead[k]);
+      if (k < left) take(ahead[k]);
     }
   }
 }
 
-// Adds the values in order[begin, end).
+// Writes the sums of the first runs of `num_rows` rows from `first` on: one row, or several with no more values in all
+// than a run may have, which are then one flat sequence.
 template <class T, int kVector>
-__device__ void add_run(const Segments<T, kVector>& a, int64_t begin, int64_t end, int64_t column,
-                        typename Segments<T, kVector>::Sums& sum) {
-  add_all(sum, end - begin, [&](int64_t k) { return a.values[int64_t{a.order[begin + k]} * a.width + column]; });
+__device__ void sum_first_runs(const Segments<T, kVector>& a, int64_t first, int num_rows, int64_t column) {
+  const int32_t* offsets = a.offsets + first;
+  const int32_t begin = offsets[0], num_values = offsets[num_rows] - begin;
+  const int count = num_values < kRun ? num_values : kRun;
+  const auto end_of = [&](int row) {
+    if (row + 1 < num_rows) return offsets[row + 1] - begin;
+    return row < num_rows ? count : -1;
+  };
+  auto* target = a.sums + first * a.width + column;
+  typename Segments<T, kVector>::Sums sum = {};
+  int row = 0, taken = 0, end = end_of(0), next_end = end_of(1);  // read one row ahead
+  const auto finish_rows = [&] {
+    for (; taken == end; ++row) {
+      *target = sum;
+      target += a.width;
+      sum = {};
+      end = next_end;
+      next_end = end_of(row + 2);
+    }
+  };
+  finish_rows();
+  for_each_value(a, a.order + begin, count, column, [&](const auto& value) {
+    add(sum, value);
+    ++taken;
+    finish_rows();
+  });
+}
+
+template <class T, int kVector>
+__device__ void sum_group(const Segments<T, kVector>& a, int64_t first) {
+  if (first >= a.num_rows) return;
+  const int num_rows = static_cast<int>(a.num_rows - first < kRows ? a.num_rows - first : kRows);
+  const int step = a.offsets[first + num_rows] - a.offsets[first] <= kRun ? num_rows : 1;
+  for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
+    for (int row = 0; row < num_rows; row += step) sum_first_runs(a, first + row, step, column);
+  }
 }
 
 // The row whose segment holds place `at`.
@@ -71,74 +123,93 @@ __device__ inline int64_t row_at(const int32_t* offsets, int64_t num_rows, int64
   return low;
 }
 
-// threadIdx.x walks over the columns, threadIdx.y over blocks of kRun values: only the segment that holds the first
-// value of a block can have a run, other than its first, that begins there.
+// The run, other than a row's first, that begins in a block of kRun values. Only the segment that holds the block's
+// first value can have one.
 template <class T, int kVector>
-__global__ void __launch_bounds__(kBlockSize) run_kernel(Segments<T, kVector> a) {
-  const int64_t block = int64_t{blockIdx.x} * blockDim.y + threadIdx.y, at = block * kRun;
+__device__ void sum_further_run(const Segments<T, kVector>& a, int64_t block) {
+  const int64_t at = block * kRun;
+  if (block >= a.num_blocks) return;
+  if (threadIdx.x == 0) a.folds[block] = -1;
   if (at >= a.offsets[a.num_rows]) return;
   const int64_t row = row_at(a.offsets, a.num_rows, at), begin = a.offsets[row], end = a.offsets[row + 1];
   const int64_t run = begin + (at - begin + kRun - 1) / kRun * kRun;
   if (run == begin || run >= end) return;
+  if (threadIdx.x == 0 && run == begin + kRun) a.folds[block] = row;
+  const int count = static_cast<int>(end - run < kRun ? end - run : kRun);
   for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
     typename Segments<T, kVector>::Sums sum = {};
-    add_run(a, run, run + kRun < end ? run + kRun : end, column, sum);
+    for_each_value(a, a.order + run, count, column, [&](const auto& value) { add(sum, value); });
     a.partial[block * a.width + column] = sum;
   }
 }
 
-// The same over groups of kRows rows: their first values are on their way at once, then the others of each follow.
+// threadIdx.x walks over the columns, threadIdx.y over what the block has: blocks of values in the first
+// `num_run_blocks`, since they take longest, groups of kRows rows in the others.
 template <class T, int kVector>
-__global__ void __launch_bounds__(kBlockSize) segment_kernel(Segments<T, kVector> a) {
-  const int64_t first = (int64_t{blockIdx.x} * blockDim.y + threadIdx.y) * kRows;
-  if (first >= a.num_rows) return;
-  const int64_t num_rows = a.num_rows - first < kRows ? a.num_rows - first : kRows;
-  int64_t begin[kRows], end[kRows];
+__global__ void __launch_bounds__(kBlockSize) segment_kernel(Segments<T, kVector> a, unsigned num_run_blocks) {
+  if (blockIdx.x < num_run_blocks)
+    sum_further_run(a, int64_t{blockIdx.x} * blockDim.y + threadIdx.y);
+  else
+    sum_group(a, (int64_t{blockIdx.x - num_run_blocks} * blockDim.y + threadIdx.y) * kRows);
+}
+
+// Adds the sums of its further runs, in order, to the sum of each row's first: one thread for one column, since what
+// counts is how many a thread has on their way.
+template <class T>
+__global__ void __launch_bounds__(kBlockSize) fold_kernel(Segments<T, 1> a) {
+  using Acc = Accumulator<T>;
+  const int64_t stride = int64_t{gridDim.x} * blockDim.y;
+  for (int64_t block = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; block < a.num_blocks; block += stride) {
+    const int64_t row = a.folds[block];
+    if (row < 0) continue;
+    const int count = (a.offsets[row + 1] - a.offsets[row] - 1) / kRun;  // runs past the first
+    for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
+      Acc sum = a.sums[row * a.width + column].value[0];
+      for (int base = 0; base < count; base += kSumsAhead) {
+        Acc ahead[kSumsAhead];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    begin[r] = r < num_rows ? a.offsets[first + r] : 0;
-    end[r] = r < num_rows ? a.offsets[first + r + 1] : 0;
-  }
-  for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
-    typename Segments<T, kVector>::Values value[kRows] = {};
+        for (int k = 0; k < kSumsAhead; ++k) {
+          if (base + k < count) ahead[k] = a.partial[(block + base + k) * a.width + column].value[0];
+        }
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (begin[r] < end[r]) value[r] = a.values[int64_t{a.order[begin[r]]} * a.width + column];
-    }
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (r >= num_rows) break;
-      typename Segments<T, kVector>::Sums sum = {};
-      add(sum, value[r]);
-      add_run(a, begin[r] + 1, begin[r] + kRun < end[r] ? begin[r] + kRun : end[r], column, sum);
-      const int64_t next = begin[r] + kRun;  // begin of the second run
-      add_all(sum, (end[r] - next + kRun - 1) / kRun,
-              [&](int64_t k) { return a.partial[(next / kRun + k) * a.width + column]; });
-      a.sums[(first + r) * a.width + column] = sum;
+        for (int k = 0; k < kSumsAhead; ++k) {
+          if (base + k < count) sum += ahead[k];
+        }
+      }
+      a.sums[row * a.width + column].value[0] = sum;
     }
   }
 }
 
+// The same with kVector columns in a pack.
 template <int kVector, class T>
-void sum_segments(CudaQueue& queue, const RowSegmentSum<T>& a) {
+Segments<T, kVector> in_packs_of(const Segments<T, 1>& a) {
   using Args = Segments<T, kVector>;
-  const int64_t num_rows = a.sums.size(0), width = a.values.size(1) / kVector;
-  const int64_t num_blocks = (a.order.size(0) + kRun - 1) / kRun;
-  const StreamMemory<typename Args::Sums> partial(queue, num_blocks * width);
-  const Args segments{reinterpret_cast<const typename Args::Values*>(a.values.data),
-                      a.order.data,
-                      a.offsets.data,
-                      reinterpret_cast<typename Args::Sums*>(a.sums.data),
-                      partial.data(),
-                      num_rows,
-                      width};
-  const auto columns = static_cast<unsigned>(width < kBlockSize ? width : kBlockSize);
-  const dim3 threads(columns, kBlockSize / columns);
-  if (num_blocks > 0) {
-    run_kernel<T, kVector><<<blocks_for(num_blocks, threads.y), threads, 0, queue.handle>>>(segments);
-    ENGRAM_CUDA_CHECK(cudaGetLastError());
-  }
-  segment_kernel<T, kVector><<<blocks_for(num_rows, threads.y * kRows), threads, 0, queue.handle>>>(segments);
+  return {.values = reinterpret_cast<const typename Args::Values*>(a.values),
+          .order = a.order,
+          .offsets = a.offsets,
+          .sums = reinterpret_cast<typename Args::Sums*>(a.sums),
+          .partial = reinterpret_cast<typename Args::Sums*>(a.partial),
+          .folds = a.folds,
+          .num_rows = a.num_rows,
+          .num_blocks = a.num_blocks,
+          .width = a.width / kVector};
+}
+
+template <int kVector, class T>
+void sum_segments(CudaQueue& queue, const Segments<T, kVector>& a) {
+  const dim3 threads = row_threads(a.width);
+  const unsigned num_run_blocks = blocks_for(a.num_blocks, threads.y);
+  const unsigned num_row_blocks = blocks_for(a.num_rows, int64_t{threads.y} * kRows);
+  segment_kernel<T, kVector><<<num_run_blocks + num_row_blocks, threads, 0, queue.handle>>>(a, num_run_blocks);
+  ENGRAM_CUDA_CHECK(cudaGetLastError());
+}
+
+template <class T>
+void fold(CudaQueue& queue, const Segments<T, 1>& a) {
+  if (a.num_blocks == 0) return;
+  const dim3 threads = row_threads(a.width);
+  fold_kernel<T><<<blocks_for(a.num_blocks, int64_t{threads.y} * kFolds), threads, 0, queue.handle>>>(a);
   ENGRAM_CUDA_CHECK(cudaGetLastError());
 }
 
@@ -148,10 +219,25 @@ template <class T>
 void run(CudaQueue& queue, const RowSegmentSum<T>& a) {
   constexpr int kVector = kPerChunk<T>;
   if (a.sums.numel() == 0) return;
-  const bool packs =
-      in_packs<kVector>(a.values.size(1), a.values.data) && in_packs<kVector>(a.values.size(1), a.sums.data);
-  if (packs) return sum_segments<kVector>(queue, a);
-  sum_segments<1>(queue, a);
+  ENGRAM_CHECK(a.values.size(1) <= std::numeric_limits<int32_t>::max(), "row_segment_sum: rows of ", a.values.size(1),
+               " elements, wanted fewer than 2^31");
+  const int64_t num_blocks = (a.order.size(0) + kRun - 1) / kRun;
+  const StreamMemory<Accumulator<T>> partial(queue, num_blocks * a.values.size(1));
+  const StreamMemory<int64_t> folds(queue, num_blocks);
+  const Segments<T, 1> columns{.values = reinterpret_cast<const Pack<T, 1>*>(a.values.data),
+                               .order = a.order.data,
+                               .offsets = a.offsets.data,
+                               .sums = reinterpret_cast<Pack<Accumulator<T>, 1>*>(a.sums.data),
+                               .partial = reinterpret_cast<Pack<Accumulator<T>, 1>*>(partial.data()),
+                               .folds = folds.data(),
+                               .num_rows = a.sums.size(0),
+                               .num_blocks = num_blocks,
+                               .width = static_cast<int32_t>(a.values.size(1))};
+  if (in_packs<kVector>(columns.width, a.values.data) && in_packs<kVector>(columns.width, a.sums.data))
+    sum_segments(queue, in_packs_of<kVector>(columns));
+  else
+    sum_segments(queue, columns);
+  fold(queue, columns);
 }
 
 template void run(CudaQueue&, const RowSegmentSum<bfloat16>&);
