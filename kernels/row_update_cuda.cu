@@ -4,60 +4,119 @@
 namespace engram {
 namespace {
 
-// Adam's step of one row by one warp; grad == nullptr stands for a gradient of 0. unbias() is asked when all else that
-// is read is on its way.
-template <int kVector, class T, class GetUnbias>
-__device__ void update_row(const RowUpdateAdam<T>& a, const UpdateControl& control, int64_t slot,
-                           const Accumulator<T>* grad, GetUnbias&& get_unbias) {
+// What Adam's step reads of a pack of columns of one row, and what it leaves there.
+template <class T, int kVector>
+struct AdamPack {
   using Acc = Accumulator<T>;
-  const Acc lr = Acc(a.lr * control.lr_ratio), eps = Acc(a.eps), scale = Acc(control.grad_scale);
-  const Acc keep_m = Acc(a.beta1), take_m = Acc(1 - a.beta1), keep_v = Acc(a.beta2), take_v = Acc(1 - a.beta2);
-  for (int64_t i = threadIdx.x; i < a.weight.size(1) / kVector; i += kWarpSize) {
-    Pack<Acc, kVector> g = {};
-    if (grad != nullptr) g = pack_of<kVector>(grad, i);
-    auto m = pack_of<kVector>(a.m.row(slot), i), v = pack_of<kVector>(a.v.row(slot), i);
-    auto weight = pack_of<kVector>(a.weight.row(slot), i);
-    const Unbias<T> unbias = get_unbias();
+  Pack<Acc, kVector> g, m, v;
+  Pack<T, kVector> weight;
+};
+
+// Factors of Adam's step that all rows share.
+template <class T>
+struct AdamRates {
+  using Acc = Accumulator<T>;
+  Acc lr, eps, scale, keep_m, take_m, keep_v, take_v;
+
+  __device__ AdamRates(const RowUpdateAdam<T>& a, const UpdateControl& control)
+      : lr(a.lr * control.lr_ratio),
+        eps(a.eps),
+        scale(control.grad_scale),
+        keep_m(a.beta1),
+        take_m(1 - a.beta1),
+        keep_v(a.beta2),
+        take_v(1 - a.beta2) {}
+
+  template <int kVector>
+  __device__ void step(AdamPack<T, kVector>& p, const Unbias<T>& unbias) const {
 #pragma unroll
     for (int c = 0; c < kVector; ++c) {
-      const Acc scaled = g.value[c] * scale;
-      m.value[c] = keep_m * m.value[c] + take_m * scaled;
-      v.value[c] = keep_v * v.value[c] + take_v * (scaled * scaled);
-      weight.value[c] = T(Acc(weight.value[c]) - lr * (m.value[c] * unbias.m) / (sqrt(v.value[c] * unbias.v) + eps));
+      const Acc scaled = p.g.value[c] * scale;
+      p.m.value[c] = keep_m * p.m.value[c] + take_m * scaled;
+      p.v.value[c] = keep_v * p.v.value[c] + take_v * (scaled * scaled);
+      p.weight.value[c] =
+          T(Acc(p.weight.value[c]) - lr * (p.m.value[c] * unbias.m) / (sqrt(p.v.value[c] * unbias.v) + eps));
     }
-    pack_of<kVector>(a.m.row(slot), i) = m;
-    pack_of<kVector>(a.v.row(slot), i) = v;
-    pack_of<kVector>(a.weight.row(slot), i) = weight;
   }
-}
+};
 
-template <class T, int kVector>
-__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) sgd_kernel(RowUpdateSgd<T> a) {
-  using Acc = Accumulator<T>;
-  const int64_t row = warp_row();
-  const UpdateControl control = read_control(a.control);
-  if (row >= a.slots.size(0) || !control.apply) return;
-  const Acc lr = Acc(a.lr * control.lr_ratio), scale = Acc(control.grad_scale);
-  T* weights = a.weight.row(a.slots(row));
-  for (int64_t i = threadIdx.x; i < a.weight.size(1) / kVector; i += kWarpSize) {
-    const auto g = pack_of<kVector>(a.grad.row(row), i);
-    auto weight = pack_of<kVector>(weights, i);
+// Adam's step of this thread's rows in a launch by launch_row_packs(): row i lies at slot_of(i), -1 for one that stays;
+// its gradient is 0 where kGrad is false. meanwhile() is called once by all threads of the block when what they read
+// first is on its way, unbias_of(place of a row in the block) after it.
+template <int kVector, bool kGrad, class T, class SlotOf, class Meanwhile, class UnbiasOf>
+__device__ void update_rows(const RowUpdateAdam<T>& a, const UpdateControl& control, SlotOf&& slot_of,
+                            Meanwhile&& meanwhile, UnbiasOf&& unbias_of) {
+  const AdamRates<T> rates(a, control);
+  int64_t slot[kRowsPerThread];
 #pragma unroll
-    for (int c = 0; c < kVector; ++c) weight.value[c] = T(Acc(weight.value[c]) - lr * (g.value[c] * scale));
-    pack_of<kVector>(weights, i) = weight;
-  }
+  for (int u = 0; u < kRowsPerThread; ++u) slot[u] = slot_of(first_block_row() + place_in_block(u));
+  const int64_t num_packs = a.weight.size(1) / kVector;
+  int64_t first = 0;
+  do {
+    const int64_t i = first + threadIdx.x;
+    AdamPack<T, kVector> packs[kRowsPerThread];
+#pragma unroll
+    for (int u = 0; u < kRowsPerThread; ++u) {
+      packs[u].g = {};
+      if (slot[u] < 0 || i >= num_packs) continue;
+      if (kGrad) packs[u].g = pack_of<kVector>(a.grad.row(first_block_row() + place_in_block(u)), i);
+      packs[u].m = pack_of<kVector>(a.m.row(slot[u]), i);
+      packs[u].v = pack_of<kVector>(a.v.row(slot[u]), i);
+      packs[u].weight = pack_of<kVector>(a.weight.row(slot[u]), i);
+    }
+    if (first == 0) meanwhile();
+#pragma unroll
+    for (int u = 0; u < kRowsPerThread; ++u) {
+      if (slot[u] < 0 || i >= num_packs) continue;
+      rates.step(packs[u], unbias_of(place_in_block(u)));
+      pack_of<kVector>(a.m.row(slot[u]), i) = packs[u].m;
+      pack_of<kVector>(a.v.row(slot[u]), i) = packs[u].v;
+      pack_of<kVector>(a.weight.row(slot[u]), i) = packs[u].weight;
+    }
+    first += blockDim.x;
+  } while (first < num_packs);
 }
 
 template <class T, int kVector>
-__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) lazy_kernel(RowUpdateAdamLazy<T> a, RowUnbias<T> unbias) {
-  const int64_t row = warp_row();
+__global__ void __launch_bounds__(kBlockSize) sgd_kernel(RowUpdateSgd<T> a) {
+  using Acc = Accumulator<T>;
+  const UpdateControl control = read_control(a.control);
+  if (!control.apply) return;
+  const Acc lr = Acc(a.lr * control.lr_ratio), scale = Acc(control.grad_scale);
+  const int64_t num_rows = a.slots.size(0);
+  for (int64_t i = threadIdx.x; i < a.weight.size(1) / kVector; i += blockDim.x) {
+    Pack<Acc, kVector> g[kRowsPerThread];
+    Pack<T, kVector> weight[kRowsPerThread];
+    for_each_thread_row(num_rows, [&](int u, int64_t row) {
+      g[u] = pack_of<kVector>(a.grad.row(row), i);
+      weight[u] = pack_of<kVector>(a.weight.row(a.slots(row)), i);
+    });
+    for_each_thread_row(num_rows, [&](int u, int64_t row) {
+#pragma unroll
+      for (int c = 0; c < kVector; ++c) weight[u].value[c] = T(Acc(weight[u].value[c]) - lr * (g[u].value[c] * scale));
+      pack_of<kVector>(a.weight.row(a.slots(row)), i) = weight[u];
+    });
+  }
+}
+
+// Each row's count is read and written by one thread, while the rows themselves are on their way.
+template <class T, int kVector>
+__global__ void __launch_bounds__(kBlockSize) lazy_kernel(RowUpdateAdamLazy<T> a, RowUnbias<T> row_unbias) {
+  __shared__ Unbias<T> unbias[kRowsPerThread * kBlockSize];
   const UpdateControl control = read_control(a.adam.control);
-  if (row >= a.adam.slots.size(0) || !control.apply) return;
-  const int64_t slot = a.adam.slots(row);
-  const int32_t count = next_count(a.count(slot));
-  update_row<kVector>(a.adam, control, slot, a.adam.grad.row(row), [&] { return unbias.of(count); });
-  __syncwarp();  // every lane has read the count
-  if (threadIdx.x == 0) a.count(slot) = count;
+  if (!control.apply) return;
+  const int64_t num_rows = a.adam.slots.size(0);
+  const auto count_rows = [&] {
+    for_each_block_row(num_rows, [&](int place, int64_t row) {
+      int32_t& count = a.count(a.adam.slots(row));
+      count = next_count(count);
+      unbias[place] = row_unbias.of(count);
+    });
+    __syncthreads();
+  };
+  update_rows<kVector, true>(
+      a.adam, control, [&](int64_t row) { return row < num_rows ? a.adam.slots(row) : -1; }, count_rows,
+      [&](int place) { return unbias[place]; });
 }
 
 // One thread: the powers are too dear for every row.
@@ -69,23 +128,27 @@ __global__ void unbias_kernel(RowUpdateAdam<T> a, Unbias<T>* unbias) {
 }
 
 template <class T, int kVector>
-__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
+__global__ void __launch_bounds__(kBlockSize)
     touched_kernel(RowUpdateAdam<T> a, const Unbias<T>* unbias, uint8_t* touched) {
-  const int64_t row = warp_row();
   const UpdateControl control = read_control(a.control);
-  if (row >= a.slots.size(0) || !control.apply) return;
-  const int64_t slot = a.slots(row);
-  if (threadIdx.x == 0) touched[slot] = 1;
-  update_row<kVector>(a, control, slot, a.grad.row(row), [&] { return *unbias; });
+  if (!control.apply) return;
+  const auto slot_of = [&](int64_t row) {
+    const int64_t slot = row < a.slots.size(0) ? a.slots(row) : -1;
+    if (slot >= 0 && threadIdx.x == 0) touched[slot] = 1;
+    return slot;
+  };
+  update_rows<kVector, true>(
+      a, control, slot_of, [] {}, [&](int) { return *unbias; });
 }
 
 template <class T, int kVector>
-__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
+__global__ void __launch_bounds__(kBlockSize)
     untouched_kernel(RowUpdateAdam<T> a, const Unbias<T>* unbias, const uint8_t* touched) {
-  const int64_t slot = warp_row();
   const UpdateControl control = read_control(a.control);
-  if (slot >= a.weight.size(0) || !control.apply || touched[slot] != 0) return;
-  update_row<kVector>(a, control, slot, static_cast<const Accumulator<T>*>(nullptr), [&] { return *unbias; });
+  if (!control.apply) return;
+  const auto slot_of = [&](int64_t slot) { return slot < a.weight.size(0) && touched[slot] == 0 ? slot : -1; };
+  update_rows<kVector, false>(
+      a, control, slot_of, [] {}, [&](int) { return *unbias; });
 }
 
 template <class T, class Fn>
@@ -97,14 +160,17 @@ void with_packs(const RowUpdateAdam<T>& a, Fn&& fn) {
 
 template <class T>
 void run(CudaQueue& queue, const RowUpdateSgd<T>& a) {
-  const auto launch = [&]<int kVector>() { launch_rows(queue, sgd_kernel<T, kVector>, a.slots.size(0), a); };
+  const auto launch = [&]<int kVector>() {
+    launch_row_packs(queue, sgd_kernel<T, kVector>, a.slots.size(0), a.weight.size(1) / kVector, a);
+  };
   with_packs(a.weight.size(1), launch, a.weight.data, a.grad.data);
 }
 
 template <class T>
 void run(CudaQueue& queue, const RowUpdateAdamLazy<T>& a) {
   with_packs(a.adam, [&]<int kVector>() {
-    launch_rows(queue, lazy_kernel<T, kVector>, a.adam.slots.size(0), a, RowUnbias<T>(a.adam));
+    const int64_t num_packs = a.adam.weight.size(1) / kVector;
+    launch_row_packs(queue, lazy_kernel<T, kVector>, a.adam.slots.size(0), num_packs, a, RowUnbias<T>(a.adam));
   });
 }
 
@@ -118,8 +184,9 @@ void run(CudaQueue& queue, const RowUpdateAdamDense<T>& a) {
   const StreamMemory<uint8_t> touched(queue, num_slots);
   ENGRAM_CUDA_CHECK(cudaMemsetAsync(touched.data(), 0, static_cast<size_t>(num_slots), queue.handle));
   with_packs(a.adam, [&]<int kVector>() {
-    launch_rows(queue, touched_kernel<T, kVector>, a.adam.slots.size(0), a.adam, unbias.data(), touched.data());
-    launch_rows(queue, untouched_kernel<T, kVector>, num_slots, a.adam, unbias.data(), touched.data());
+    const int64_t num_touched = a.adam.slots.size(0), num_packs = a.adam.weight.size(1) / kVector;
+    launch_row_packs(queue, touched_kernel<T, kVector>, num_touched, num_packs, a.adam, unbias.data(), touched.data());
+    launch_row_packs(queue, untouched_kernel<T, kVector>, num_slots, num_packs, a.adam, unbias.data(), touched.data());
   });
 }
 

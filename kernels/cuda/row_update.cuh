@@ -2,12 +2,12 @@
 
 #include <cmath>
 
-#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/row_packs.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/row_update_impl.h"
 
-// What the kernels of row updates share. Each has one warp for a row; a lane takes packs of kVector columns, and all
-// that it reads of a pack is on its way at once.
+// What the kernels of row updates share. A thread takes packs of kVector columns of kRowsPerThread rows, and all that
+// it reads of them is on its way at once.
 namespace engram {
 
 // Pack `number` of a row.

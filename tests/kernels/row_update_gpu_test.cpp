@@ -87,6 +87,7 @@ TEST_F(RowUpdateGpuTest, MatchesTheDoubleForm) {
       for (const int64_t num_slots : {0, 1, 8, 130}) {
         for (const int64_t width : {1, 33, 80}) compare(rule, dtype, num_slots, width);
       }
+      for (const int64_t width : {32, 64, 128, 1100}) compare(rule, dtype, 55, width);
     }
   }
 }
