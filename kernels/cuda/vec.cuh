@@ -92,9 +92,17 @@ template <class T, int N>
 __device__ Values<T, N> load(const T* from) {
   return unpack<T, N>(load_raw<T, N>(from));
 }
+// Into global memory; a chunk by one instruction, where nvcc makes four of an assignment inside two loops.
 template <class T, int N>
 __device__ void store(T* to, const Values<T, N>& values) {
-  *reinterpret_cast<Raw<T, N>*>(to) = pack<T, N>(values);
+  const Raw<T, N> raw = pack<T, N>(values);
+  if constexpr (std::is_same_v<Raw<T, N>, Chunk>) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(raw.x), "r"(raw.y),
+                 "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else {
+    *reinterpret_cast<Raw<T, N>*>(to) = raw;
+  }
 }
 
 // kCount elements that one thread loads or stores at once, 16 bytes at a time where there are more.
