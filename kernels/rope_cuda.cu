@@ -30,8 +30,9 @@ __device__ const T* gain_of(const QkNormOf<T>& norm, int64_t head) {
   return head < norm.num_query_heads ? norm.query_gain.data : norm.key_gain.data;
 }
 
-template <bool kNorm, class T, class Share>
-__global__ void __launch_bounds__(kBlockSize, 3) forward_kernel(RopeForward<T> a, Share share) {
+// Turns by the angles, or back by them where kDirection is -1.
+template <bool kNorm, int kDirection, class T, class Share>
+__global__ void __launch_bounds__(kBlockSize, 3) turn_kernel(RopeForward<T> a, Share share) {
   const int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
   const int num_heads = static_cast<int>(a.y.size(2)), step = share.num_groups();
   if (position >= a.y.num_positions()) return;
@@ -60,7 +61,7 @@ __global__ void __launch_bounds__(kBlockSize, 3) forward_kernel(RopeForward<T> a
         const auto inv_rms = share.inverse_rms(x, a.norm.eps);
         share.for_each([&](int round, int part, int i) { x[round][part][i] *= inv_rms * gain[round][part][i]; });
       }
-      share.turn(angles, 1, x);
+      share.turn(angles, kDirection, x);
       if (head < num_heads) share.write(x, to + head * head_dim);
     }
   }
@@ -92,9 +93,9 @@ __device__ void write_sums(const Share& share, typename Share::Channels (&dgain)
   }
 }
 
-// partial [blocks, 2, head_dim]
-template <bool kNorm, class T, class Share>
-__global__ void __launch_bounds__(kBlockSize, kNorm ? 2 : 3)
+// With a norm. partial [blocks, 2, head_dim]
+template <class T, class Share>
+__global__ void __launch_bounds__(kBlockSize, 2)
     backward_kernel(RopeBackward<T> a, Share share, Accumulator<T>* partial) {
   using Acc = Accumulator<T>;
   using Channels = typename Share::Channels;
@@ -104,49 +105,47 @@ __global__ void __launch_bounds__(kBlockSize, kNorm ? 2 : 3)
        position += int64_t{gridDim.x} * kWarps) {
     Channels angles = {};
     share.read_angles(a.table.row(position % a.dx.size(1)), angles);
-    const T *x_row = kNorm ? a.x.at(position, 0) : nullptr, *dy_row = a.dy.at(position, 0);
+    const T *x_row = a.x.at(position, 0), *dy_row = a.dy.at(position, 0);
     T* dx_row = a.dx.at(position, 0);
     for (int first = share.group(); first < num_heads + share.group(); first += step * Share::kAtOnce) {
       typename Share::Raws dy_raws[Share::kAtOnce] = {}, x_raws[Share::kAtOnce] = {};
 #pragma unroll
       for (int at = 0; at < Share::kAtOnce; ++at) {
         const int head = first + at * step;
-        if (head < num_heads) share.fetch(dy_row + head * head_dim, dy_raws[at]);
-        if (kNorm && head < num_heads) share.fetch(x_row + head * head_dim, x_raws[at]);
+        if (head >= num_heads) continue;
+        share.fetch(dy_row + head * head_dim, dy_raws[at]);
+        share.fetch(x_row + head * head_dim, x_raws[at]);
       }
 #pragma unroll
       for (int at = 0; at < Share::kAtOnce; ++at) {
         const int head = first + at * step;
-        Channels g;
+        Channels g, x, gain;
         share.widen(dy_raws[at], g);
         share.turn(angles, -1, g);
-        if constexpr (kNorm) {
-          Channels x, gain;
-          typename Share::Raws gain_raws = {};
-          share.fetch(gain_of(a.norm, head), gain_raws);
-          share.widen(gain_raws, gain);
-          share.widen(x_raws[at], x);
-          const bool is_query = head < a.norm.num_query_heads;
-          const Acc inv_rms = share.inverse_rms(x, a.norm.eps);
-          Acc dot = 0;
-          share.for_each([&](int round, int part, int i) {
-            const Acc normed = x[round][part][i] * inv_rms, dvalue = g[round][part][i];
-            dgain[0][round][part][i] += is_query ? dvalue * normed : Acc(0);
-            dgain[1][round][part][i] += is_query ? Acc(0) : dvalue * normed;
-            x[round][part][i] = normed;
-            g[round][part][i] = dvalue * gain[round][part][i];
-            dot += g[round][part][i] * normed;
-          });
-          const Acc mean = share.sum(dot) / Acc(head_dim);
-          share.for_each([&](int round, int part, int i) {
-            g[round][part][i] = inv_rms * (g[round][part][i] - x[round][part][i] * mean);
-          });
-        }
+        typename Share::Raws gain_raws = {};
+        share.fetch(gain_of(a.norm, head), gain_raws);
+        share.widen(gain_raws, gain);
+        share.widen(x_raws[at], x);
+        const bool is_query = head < a.norm.num_query_heads;
+        const Acc inv_rms = share.inverse_rms(x, a.norm.eps);
+        Acc dot = 0;
+        share.for_each([&](int round, int part, int i) {
+          const Acc normed = x[round][part][i] * inv_rms, dvalue = g[round][part][i];
+          dgain[0][round][part][i] += is_query ? dvalue * normed : Acc(0);
+          dgain[1][round][part][i] += is_query ? Acc(0) : dvalue * normed;
+          x[round][part][i] = normed;
+          g[round][part][i] = dvalue * gain[round][part][i];
+          dot += g[round][part][i] * normed;
+        });
+        const Acc mean = share.sum(dot) / Acc(head_dim);
+        share.for_each([&](int round, int part, int i) {
+          g[round][part][i] = inv_rms * (g[round][part][i] - x[round][part][i] * mean);
+        });
         if (head < num_heads) share.write(g, dx_row + head * head_dim);
       }
     }
   }
-  if constexpr (kNorm) write_sums(share, dgain, partial + int64_t{blockIdx.x} * 2 * head_dim);
+  write_sums(share, dgain, partial + int64_t{blockIdx.x} * 2 * head_dim);
 }
 
 // dgain[c] += sum over the blocks, one thread column a channel of either gain.
@@ -180,6 +179,17 @@ bool in_chunks_all(const Heads<T>&... heads) {
   return (in_chunks(heads.stride * static_cast<int64_t>(sizeof(T)), heads.data) && ...);
 }
 
+template <bool kNorm, int kDirection, class T>
+void launch_turn(CudaQueue& queue, const RopeForward<T>& a) {
+  if (a.y.numel() == 0) return;
+  const bool chunks = in_chunks_all(a.x, a.y) && in_chunks(0, a.norm.query_gain.data, a.norm.key_gain.data);
+  with_share<T>(a.y.size(3), chunks, [&]<class Share>(const Share& share) {
+    turn_kernel<kNorm, kDirection, T, Share>
+        <<<blocks_for(a.y.num_positions(), kWarps), kBlockSize, 0, queue.handle>>>(a, share);
+    ENGRAM_CUDA_CHECK(cudaGetLastError());
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -189,37 +199,27 @@ void run(CudaQueue& queue, const RopeTable<T>& a) {
 
 template <class T>
 void run(CudaQueue& queue, const RopeForward<T>& a) {
-  if (a.y.numel() == 0) return;
-  const QkNormOf<T>& norm = a.norm;
-  const bool chunks = in_chunks_all(a.x, a.y) && in_chunks(0, norm.query_gain.data, norm.key_gain.data);
-  with_share<T>(a.y.size(3), chunks, [&]<class Share>(const Share& share) {
-    const auto kernel =
-        norm.query_gain.data != nullptr ? forward_kernel<true, T, Share> : forward_kernel<false, T, Share>;
-    kernel<<<blocks_for(a.y.num_positions(), kWarps), kBlockSize, 0, queue.handle>>>(a, share);
-    ENGRAM_CUDA_CHECK(cudaGetLastError());
-  });
+  a.norm.query_gain.data != nullptr ? launch_turn<true, 1>(queue, a) : launch_turn<false, 1>(queue, a);
 }
 
+// Without a norm the gradient is dy, turned back.
 template <class T>
 void run(CudaQueue& queue, const RopeBackward<T>& a) {
   if (a.dx.numel() == 0) return;
   using Acc = Accumulator<T>;
   const QkNormOf<T>& norm = a.norm;
+  if (norm.query_gain.data == nullptr) {
+    return launch_turn<false, -1>(queue, RopeForward<T>{.x = a.dy, .norm = norm, .table = a.table, .y = a.dx});
+  }
   const int64_t head_dim = a.dx.size(3);
-  const unsigned all_blocks = blocks_for(a.dx.num_positions(), kWarps);
+  const int64_t num_blocks = std::min<int64_t>(blocks_for(a.dx.num_positions(), kWarps), kMaxBlocks);
   const bool chunks = in_chunks_all(a.x, a.dy, a.dx) && in_chunks(0, norm.query_gain.data, norm.key_gain.data);
   with_share<T>(head_dim, chunks, [&]<class Share>(const Share& share) {
-    if (norm.query_gain.data == nullptr) {
-      backward_kernel<false, T, Share><<<all_blocks, kBlockSize, 0, queue.handle>>>(a, share, nullptr);
-      ENGRAM_CUDA_CHECK(cudaGetLastError());
-      return;
-    }
     int64_t used = 0;
-    const int64_t num_blocks = std::min<int64_t>(all_blocks, kMaxBlocks);
     const View<Acc, 2> partial{scratch<Acc>(queue, num_blocks * 2 * head_dim, used), {num_blocks, 2 * head_dim}};
     const size_t num_bytes = kWarps * 2 * static_cast<size_t>(head_dim) * sizeof(Acc);
     const auto grid = static_cast<unsigned>(num_blocks);
-    backward_kernel<true, T, Share><<<grid, kBlockSize, num_bytes, queue.handle>>>(a, share, partial.data);
+    backward_kernel<T, Share><<<grid, kBlockSize, num_bytes, queue.handle>>>(a, share, partial.data);
     ENGRAM_CUDA_CHECK(cudaGetLastError());
     launch_columns(queue, dgain_kernel<T>, 2 * head_dim, a, partial);
   });
