@@ -50,7 +50,10 @@ TEST_F(RmsNormGpuTest, MatchesTheDoubleForm) {
     for (const int64_t num_rows : {0, 1, 7, 130}) {
       for (const int64_t width : {1, 131, 200, 768, 1000, 2048, 2560}) compare(dtype, num_rows, width);
     }
-    compare(dtype, 3001, 64);  // more rows than warps
+    // More rows than are worked on at once.
+    compare(dtype, 9001, 64);
+    compare(dtype, 1700, 520);
+    compare(dtype, 850, 1600);
   }
 }
 
