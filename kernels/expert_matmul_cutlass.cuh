@@ -18,8 +18,9 @@
 // Long because CUTLASS comes in many headers.
 namespace engram {
 
-// One product per expert, d[e] = a[e] b[e] (+ d[e]); sizes and addresses of a[e], b[e], d[e] follow from its rows. Or
-// one per part of its rows, where these are the inner size: those behind the first have results of their own.
+// One product per expert, d[e] = a[e] b[e] (+ d[e]); sizes and addresses of a[e], b[e], d[e] follow from its rows.
+// Where these are the inner size they may be cut at every multiple of `stretch`: what follows a cut is a product of its
+// own with a result of its own.
 struct ExpertProducts {
   // A factor or the result: where it begins, the elements from one row of an expert and from one expert to the next,
   // and its leading dimension.
@@ -29,24 +30,39 @@ struct ExpertProducts {
     int64_t per_expert;
     int64_t stride;
   };
-  struct Rows {
-    int64_t begin, end;
+  struct Part {
+    int64_t expert, begin, end;
+    __device__ int64_t num_rows() const { return end - begin; }
   };
   static constexpr int kRows = -1;  // a size that is the expert's number of rows
   View<const int64_t, 1> offsets;
   Matrix a, b, d;
   int m, n, k;
-  int64_t parts = 1;
-  void* others = nullptr;  // results of the parts behind the first, [parts - 1, experts] times that of an expert
+  int64_t num_cuts = 0, stretch = 0;
+  void* of_cuts = nullptr;  // [num_cuts] results
 
   __host__ __device__ int64_t num_experts() const { return offsets.size(0) - 1; }
-  __host__ __device__ int64_t num_products() const { return num_experts() * parts; }
-  // Of product i, which is part i mod parts of expert i / parts.
-  __device__ Rows rows(int64_t i) const {
-    const int64_t begin = offsets(i / parts), count = offsets(i / parts + 1) - begin, part = i % parts;
-    return {begin + count * part / parts, begin + count * (part + 1) / parts};
+  __host__ __device__ int64_t num_products() const { return num_experts() + num_cuts; }
+  // Of product i: an expert's rows up to the first cut, or those that follow cut i - num_experts(), none where it cuts
+  // no expert.
+  __device__ Part part(int64_t i) const {
+    if (num_cuts == 0) return {i, offsets(i), offsets(i + 1)};
+    const int64_t cut = i - num_experts() + 1, expert = cut <= 0 ? i : expert_at(cut * stretch);
+    if (expert == num_experts() || (cut > 0 && offsets(expert) >= cut * stretch)) return {0, 0, 0};
+    const int64_t begin = cut <= 0 ? offsets(expert) : cut * stretch;
+    return {expert, begin, min(offsets(expert + 1), (begin / stretch + 1) * stretch)};
   }
-  __device__ int64_t num_rows(int64_t i) const { return rows(i).end - rows(i).begin; }
+
+ private:
+  // The first that ends behind the row.
+  __device__ int64_t expert_at(int64_t row) const {
+    int64_t first = 0, last = num_experts();
+    while (first < last) {
+      const int64_t middle = (first + last) / 2;
+      offsets(middle + 1) > row ? last = middle : first = middle + 1;
+    }
+    return first;
+  }
 };
 
 // CUTLASS's main loop and epilogue for grouped products keep one descriptor of the copy engine per multiprocessor and
@@ -201,10 +217,10 @@ __device__ Stride expert_stride(int64_t leading) {
 template <class Gemm>
 __device__ void describe_product(const ExpertProducts& products, const typename Gemm::Experts& experts, int64_t i,
                                  int64_t place) {
-  const int64_t e = i / products.parts, part = i % products.parts;
-  const int64_t begin = products.rows(i).begin, num_rows = products.num_rows(i);
+  const ExpertProducts::Part part = products.part(i);
+  const int64_t num_rows = part.num_rows();
   const auto at = [&](const auto* type, const ExpertProducts::Matrix& matrix) {
-    return static_cast<decltype(type)>(matrix.data) + begin * matrix.per_row + e * matrix.per_expert;
+    return static_cast<decltype(type)>(matrix.data) + part.begin * matrix.per_row + part.expert * matrix.per_expert;
   };
   const auto size = [&](int given) { return given == ExpertProducts::kRows ? static_cast<int>(num_rows) : given; };
   // No tiles without rows: an inner size of 0 is none that the copy engine could describe.
@@ -212,9 +228,9 @@ __device__ void describe_product(const ExpertProducts& products, const typename 
   experts.a[place] = at(static_cast<const typename Gemm::Factor*>(nullptr), products.a);
   experts.b[place] = at(static_cast<const typename Gemm::Factor*>(nullptr), products.b);
   using D = std::remove_pointer_t<std::remove_pointer_t<decltype(experts.d)>>;
-  const int64_t other = (part - 1) * products.num_experts() + e;
-  experts.d[place] = part == 0 ? const_cast<D*>(at(static_cast<const D*>(nullptr), products.d))
-                               : static_cast<D*>(products.others) + other * products.d.per_expert;
+  const int64_t cut = i - products.num_experts();
+  experts.d[place] = cut < 0 ? const_cast<D*>(at(static_cast<const D*>(nullptr), products.d))
+                             : static_cast<D*>(products.of_cuts) + cut * products.d.per_expert;
   experts.stride_a[place] = expert_stride<typename Gemm::Kernel::InternalStrideA>(products.a.stride);
   experts.stride_b[place] = expert_stride<typename Gemm::Kernel::InternalStrideB>(products.b.stride);
   experts.stride_d[place] = expert_stride<typename Gemm::Kernel::InternalStrideD>(products.d.stride);
@@ -256,12 +272,12 @@ template <class Gemm>
 __global__ void __launch_bounds__(kWarpSize)
     describe_experts_kernel(ExpertProducts products, typename Gemm::Experts experts,
                             const __grid_constant__ typename Gemm::Kernel::Params params) {
-  const int64_t i = blockIdx.x, num_rows = products.num_rows(i);
+  const int64_t i = blockIdx.x, num_rows = products.part(i).num_rows();
   int64_t place = i;
   if (products.k == ExpertProducts::kRows) {
     int num_before = 0;
     for (int64_t other = threadIdx.x; other < products.num_products(); other += kWarpSize) {
-      const int64_t others_rows = products.num_rows(other);
+      const int64_t others_rows = products.part(other).num_rows();
       num_before += others_rows > num_rows || (others_rows == num_rows && other < i);
     }
     place = warp_sum(num_before);

@@ -78,7 +78,9 @@ TEST_F(ExpertMatmulGpuTest, MatchesTheDoubleFormWithAndWithoutLibraries) {
     compare(DType::kBFloat16, many, 72, 128);
     compare(DType::kBFloat16, std::vector<int64_t>(40, 0), 16, 24);
     compare(DType::kBFloat16, {100, 33}, 1024, 1152);
-    compare(DType::kBFloat16, {2100, 0, 5003}, 128, 200);  // few tiles of long sums
+    // Few tiles of long sums, which are cut: in the midst of experts and where one begins.
+    compare(DType::kBFloat16, {2100, 0, 5003}, 128, 200);
+    compare(DType::kBFloat16, {512, 512, 0, 1, 1023, 3000}, 72, 128);
   }
 }
 
@@ -92,6 +94,24 @@ TEST_F(ExpertMatmulGpuTest, LeavesRowsAloneThatNoExpertHas) {
     expert_matmul_forward(stream, x, weight, offsets, y);
     EXPECT_TRUE(test::same_bits(to_host(y).rows(131, 69), before.rows(131, 69)));
     EXPECT_FALSE(test::same_bits(to_host(y).rows(130, 1), before.rows(130, 1)));
+  }
+}
+
+TEST_F(ExpertMatmulGpuTest, RowsThatNoExpertHasDoNotReachASum) {
+  const Tensor rows = test::constant_tensor(host, 1.0, {3000, 24});
+  Stream queue = CpuQueue{};
+  copy(queue, test::constant_tensor(host, double{NAN}, {2300, 24}), rows.rows(700, 2300));
+  const Tensor x = upload(rows, DType::kBFloat16);
+  const Tensor offsets = to_device(test::tensor_of<int64_t>(host, {0, 600, 700}, {3}));
+  for (const bool use : {true, false}) {
+    use_library_kernels(stream, use);
+    const Tensor dweight = upload(test::constant_tensor(host, 0.0, {2, 24, 24}), DType::kFloat32);
+    expert_matmul_backward_weight(stream, x, x, offsets, dweight);
+    const Tensor got = download(dweight);
+    for (int64_t i = 0; i < 24 * 24; ++i) {
+      ASSERT_EQ(test::element(got.rows(0, 1), i), 600.0);
+      ASSERT_EQ(test::element(got.rows(1, 1), i), 100.0);
+    }
   }
 }
 
