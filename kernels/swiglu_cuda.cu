@@ -6,8 +6,14 @@
 namespace engram {
 namespace {
 
-// A warp has kRows rows side by side, of which each lane reads kAhead places before it computes; two rows where they
-// are narrow, so that enough is on its way.
+// Rows of `width` among warps: `lanes` neighbouring threads have a row, of which each reads kAhead places before it
+// computes. Narrow rows have fewer threads, so that each has work and enough is on its way.
+struct RowShare {
+  int lanes;
+
+  __device__ int64_t row() const { return warp_row() * (kWarpSize / lanes) + static_cast<int>(threadIdx.x) / lanes; }
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % lanes; }
+};
 
 template <class T, class Args>
 __device__ Accumulator<T> weight_of(const Args& a, int64_t row) {
@@ -22,32 +28,27 @@ __device__ Values<T, N> gated(const Values<T, N>& gate, const Values<T, N>& up, 
   return y;
 }
 
-template <class T, int N, int kRows, int kAhead>
-__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(SwigluForward<T> a) {
-  const int64_t first = warp_row() * kRows;
-  if (first >= a.y.size(0)) return;
-  const int width = static_cast<int>(a.y.size(1)),
-            num_rows = static_cast<int>(min(a.y.size(0) - first, int64_t{kRows}));
-  const T* gate_up = a.gate_up.row(first);
-  T* y = a.y.row(first);
-  Accumulator<T> weights[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) weights[r] = r < num_rows ? weight_of<T>(a, first + r) : Accumulator<T>(0);
-  for (int begin = static_cast<int>(threadIdx.x) * N; begin < num_rows * width; begin += kAhead * kWarpSize * N) {
+template <class T, int N, int kAhead>
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(SwigluForward<T> a, RowShare share) {
+  const int64_t row = share.row();
+  if (row >= a.y.size(0)) return;
+  const int width = static_cast<int>(a.y.size(1)), step = share.lanes * N;
+  const T* gate_up = a.gate_up.row(row);
+  const Accumulator<T> weight = weight_of<T>(a, row);
+  for (int begin = share.lane() * N; begin < width; begin += kAhead * step) {
     Raw<T, N> gates[kAhead], ups[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int at = begin + i * kWarpSize * N, r = kRows == 2 && at >= width;
-      if (at >= num_rows * width) continue;
-      gates[i] = load_raw<T, N>(gate_up + at + r * width);
-      ups[i] = load_raw<T, N>(gate_up + at + r * width + width);
+      const int c = begin + i * step;
+      if (c >= width) continue;
+      gates[i] = load_raw<T, N>(gate_up + c);
+      ups[i] = load_raw<T, N>(gate_up + width + c);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int at = begin + i * kWarpSize * N;
-      if (at >= num_rows * width) continue;
-      const Accumulator<T> weight = kRows == 2 && at >= width ? weights[kRows - 1] : weights[0];
-      store<T, N>(y + at, gated<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), weight));
+      const int c = begin + i * step;
+      if (c >= width) continue;
+      store<T, N>(a.y.row(row) + c, gated<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), weight));
     }
   }
 }
@@ -75,56 +76,51 @@ __device__ Gradients<T, N> differentiate(const Values<T, N>& gate, const Values<
 }
 
 // dgate_up may be gate_up: each thread reads both halves of its columns before it writes them.
-template <class T, int N, int kRows, int kAhead>
-__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(SwigluBackward<T> a) {
-  const int64_t first = warp_row() * kRows;
-  if (first >= a.dy.size(0)) return;
-  const int width = static_cast<int>(a.dy.size(1)),
-            num_rows = static_cast<int>(min(a.dy.size(0) - first, int64_t{kRows}));
-  const T *gate_up = a.gate_up.row(first), *dy = a.dy.row(first);
-  T* dgate_up = a.dgate_up.row(first);
-  Accumulator<T> weights[kRows], dweights[kRows] = {};
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) weights[r] = r < num_rows ? weight_of<T>(a, first + r) : Accumulator<T>(0);
-  for (int begin = static_cast<int>(threadIdx.x) * N; begin < num_rows * width; begin += kAhead * kWarpSize * N) {
+template <class T, int N, int kAhead>
+__global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(SwigluBackward<T> a, RowShare share) {
+  const int64_t row = share.row();
+  const bool inside = row < a.dy.size(0);
+  const int width = inside ? static_cast<int>(a.dy.size(1)) : 0, step = share.lanes * N;
+  const T *gate_up = a.gate_up.row(row), *dy = a.dy.row(row);
+  T* dgate_up = a.dgate_up.row(row);
+  const Accumulator<T> weight = inside ? weight_of<T>(a, row) : Accumulator<T>(0);
+  Accumulator<T> dweight = 0;
+  for (int begin = share.lane() * N; begin < width; begin += kAhead * step) {
     Raw<T, N> gates[kAhead], ups[kAhead], dys[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int at = begin + i * kWarpSize * N, r = kRows == 2 && at >= width;
-      if (at >= num_rows * width) continue;
-      gates[i] = load_raw<T, N>(gate_up + at + r * width);
-      ups[i] = load_raw<T, N>(gate_up + at + r * width + width);
-      dys[i] = load_raw<T, N>(dy + at);
+      const int c = begin + i * step;
+      if (c >= width) continue;
+      gates[i] = load_raw<T, N>(gate_up + c);
+      ups[i] = load_raw<T, N>(gate_up + width + c);
+      dys[i] = load_raw<T, N>(dy + c);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int at = begin + i * kWarpSize * N, r = kRows == 2 && at >= width;
-      if (at >= num_rows * width) continue;
-      const auto d = differentiate<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), unpack<T, N>(dys[i]),
-                                         r == 0 ? weights[0] : weights[kRows - 1]);
-      store<T, N>(dgate_up + at + r * width, d.gate);
-      store<T, N>(dgate_up + at + r * width + width, d.up);
-      dweights[0] += r == 0 ? d.weight : Accumulator<T>(0);
-      if (kRows == 2) dweights[kRows - 1] += r == 0 ? Accumulator<T>(0) : d.weight;
+      const int c = begin + i * step;
+      if (c >= width) continue;
+      const auto d = differentiate<T, N>(unpack<T, N>(gates[i]), unpack<T, N>(ups[i]), unpack<T, N>(dys[i]), weight);
+      store<T, N>(dgate_up + c, d.gate);
+      store<T, N>(dgate_up + width + c, d.up);
+      dweight += d.weight;
     }
   }
   if (a.dweight.data == nullptr) return;
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    const Accumulator<T> dweight = warp_sum(dweights[r]);
-    if (threadIdx.x == 0 && r < num_rows) a.dweight.data[a.choice(first + r)] = dweight;
-  }
+  for (int offset = share.lanes / 2; offset > 0; offset /= 2) dweight += __shfl_xor_sync(0xffffffffu, dweight, offset);
+  if (inside && share.lane() == 0) a.dweight.data[a.choice(row)] = dweight;
 }
 
-// Calls fn.operator()<N, kRows, kAhead>(number of warps) for rows of `width`.
+// Calls fn.operator()<N, kAhead>(share, number of warps) for rows of `width`.
 template <class T, class Fn>
 void with_form(bool chunks, int64_t num_rows, int64_t width, Fn&& fn) {
   ENGRAM_CHECK(width < int64_t{1} << 28, "swiglu: rows of ", width, " elements; wanted fewer than 2^28");
   with_access<T>(chunks, [&]<int N>() {
-    const int64_t places = 2 * width, step = kWarpSize * N;
-    if (places <= 2 * step) return fn.template operator()<N, 2, 2>((num_rows + 1) / 2);
-    if (places <= 3 * step) return fn.template operator()<N, 2, 3>((num_rows + 1) / 2);
-    fn.template operator()<N, 1, 2>(num_rows);
+    int lanes = 8;  // a whole cache line of bfloat16
+    while (lanes < kWarpSize && 3 * lanes * N < width) lanes *= 2;
+    const int64_t num_warps = blocks_for(num_rows, kWarpSize / lanes);
+    const bool two = width <= 2 * lanes * N || width > 3 * lanes * N;
+    two ? fn.template operator()<N, 2>(RowShare{lanes}, num_warps)
+        : fn.template operator()<N, 3>(RowShare{lanes}, num_warps);
   });
 }
 
@@ -133,8 +129,8 @@ void with_form(bool chunks, int64_t num_rows, int64_t width, Fn&& fn) {
 template <class T>
 void run(CudaQueue& queue, const SwigluForward<T>& a) {
   const bool chunks = in_chunks(a.y.size(1) * static_cast<int64_t>(sizeof(T)), a.gate_up.data, a.y.data);
-  with_form<T>(chunks, a.y.size(0), a.y.size(1), [&]<int N, int kRows, int kAhead>(int64_t num_warps) {
-    launch_rows(queue, forward_kernel<T, N, kRows, kAhead>, num_warps, a);
+  with_form<T>(chunks, a.y.size(0), a.y.size(1), [&]<int N, int kAhead>(const RowShare& share, int64_t num_warps) {
+    launch_rows(queue, forward_kernel<T, N, kAhead>, num_warps, a, share);
   });
 }
 
@@ -142,8 +138,8 @@ template <class T>
 void run(CudaQueue& queue, const SwigluBackward<T>& a) {
   const bool chunks =
       in_chunks(a.dy.size(1) * static_cast<int64_t>(sizeof(T)), a.gate_up.data, a.dy.data, a.dgate_up.data);
-  with_form<T>(chunks, a.dy.size(0), a.dy.size(1), [&]<int N, int kRows, int kAhead>(int64_t num_warps) {
-    launch_rows(queue, backward_kernel<T, N, kRows, kAhead>, num_warps, a);
+  with_form<T>(chunks, a.dy.size(0), a.dy.size(1), [&]<int N, int kAhead>(const RowShare& share, int64_t num_warps) {
+    launch_rows(queue, backward_kernel<T, N, kAhead>, num_warps, a, share);
   });
 }
 

@@ -60,7 +60,7 @@ struct SwigluGpuTest : test::GpuFixture {
 TEST_F(SwigluGpuTest, MatchesTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     for (const int64_t num_rows : {0, 1, 7, 130}) {
-      for (const int64_t width : {0, 1, 131, 1408}) compare(dtype, num_rows, width);
+      for (const int64_t width : {0, 1, 131, 192, 384, 1408}) compare(dtype, num_rows, width);
     }
   }
 }
@@ -68,7 +68,7 @@ TEST_F(SwigluGpuTest, MatchesTheDoubleForm) {
 TEST_F(SwigluGpuTest, WeightsRowsLikeTheDoubleForm) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     for (const int64_t num_tokens : {0, 1, 33}) {
-      for (const int64_t width : {1, 131, 256, 1408}) compare_weighted(dtype, num_tokens, 3, width);
+      for (const int64_t width : {1, 131, 192, 256, 384, 1408}) compare_weighted(dtype, num_tokens, 3, width);
     }
   }
 }
