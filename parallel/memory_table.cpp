@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/device.h"
+#include "kernels/core/host_threads.h"
 #include "kernels/random_fill.h"
 
 namespace engram {
@@ -17,17 +18,23 @@ MemoryTable::MemoryTable(Stream& stream, const RowLayout& layout, int shard, con
   const int64_t num_slots = layout.num_slots(shard), width = options.width;
   buffer_ = Buffer(device_of(stream), num_slots * width * size_of(options.dtype));
   weight_ = buffer_.tensor(options.dtype, {num_slots, width});
-  zero(stream, weight_);
+  for_each_part(options.num_threads, num_slots,
+                [&](int64_t begin, int64_t end) { zero(stream, weight_.rows(begin, end - begin)); });
   if (options.deviation == 0) return;
-  for (const RowLayout::Block& block : layout.blocks(shard)) {
-    const RandomFill fill{.seed = options.seed,
-                          .domain = RandomDomain::kTableInit,
-                          .tensor = static_cast<uint32_t>(block.table),
-                          .first_index = static_cast<uint64_t>(block.first_row * width),
-                          .mean = 0.0,
-                          .deviation = options.deviation};
-    fill_normal(stream, weight_.rows(block.first_slot, block.num_rows), fill);
-  }
+  const std::vector<RowLayout::Block> blocks = layout.blocks(shard);
+  const auto fill = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const RowLayout::Block& block = blocks[static_cast<size_t>(i)];
+      fill_normal(stream, weight_.rows(block.first_slot, block.num_rows),
+                  {.seed = options.seed,
+                   .domain = RandomDomain::kTableInit,
+                   .tensor = static_cast<uint32_t>(block.table),
+                   .first_index = static_cast<uint64_t>(block.first_row * width),
+                   .mean = 0.0,
+                   .deviation = options.deviation});
+    }
+  };
+  for_each_part(options.num_threads, std::ssize(blocks), fill);
 }
 
 }  // namespace engram

@@ -12,6 +12,7 @@ struct MemoryTableOptions {
   DType dtype = DType::kFloat32;  // float32 or float64
   uint64_t seed = 0;
   double deviation = 0;  // of the initial values; 0: all rows start at zero
+  int num_threads = 1;   // that set them; more only on the host
 };
 
 // The rows of all tables that one shard owns. The initial value of an element is

@@ -1,6 +1,7 @@
 #include "trainer/table_optimizer.h"
 
 #include "kernels/core/device.h"
+#include "kernels/core/host_threads.h"
 #include "kernels/row_update.h"
 
 namespace engram {
@@ -40,7 +41,7 @@ int64_t table_state_bytes_per_row(TableOptimizerKind kind, int64_t width, DType 
   return num_bytes;
 }
 
-TableOptimizer::TableOptimizer(Stream& stream, const OptimizerConfig& config, const Tensor& weight)
+TableOptimizer::TableOptimizer(Stream& stream, const OptimizerConfig& config, const Tensor& weight, int num_threads)
     : config_(config.table), lr_(config.dense.lr * config.table.lr_mult), weight_(weight) {
   const int64_t num_slots = weight.size(0);
   const auto arrays = arrays_of(config_.kind, weight.size(1), accumulator(weight.dtype));
@@ -50,7 +51,9 @@ TableOptimizer::TableOptimizer(Stream& stream, const OptimizerConfig& config, co
   int64_t num_bytes = 0;
   for (const ArrayShape& array : arrays) num_bytes += aligned(array);
   buffer_ = Buffer(device_of(stream), num_bytes);
-  zero(stream, buffer_.tensor(DType::kUInt8, {num_bytes}));
+  const Tensor bytes = buffer_.tensor(DType::kUInt8, {num_bytes});
+  for_each_part(num_threads, num_bytes,
+                [&](int64_t begin, int64_t end) { zero(stream, bytes.rows(begin, end - begin)); });
   char* next = static_cast<char*>(buffer_.data());
   for (const ArrayShape& array : arrays) {
     state_.push_back({array.name, array.width == 0 ? Tensor(next, array.dtype, {num_slots})

@@ -14,8 +14,8 @@ namespace engram {
 // decay.
 class TableOptimizer {
  public:
-  // weight [num_slots, width].
-  TableOptimizer(Stream& stream, const OptimizerConfig& config, const Tensor& weight);
+  // weight [num_slots, width]; num_threads clear the state, more than one only on the host.
+  TableOptimizer(Stream& stream, const OptimizerConfig& config, const Tensor& weight, int num_threads = 1);
 
   // slots [m] int64, distinct; grads [m, width]: each row's gradient, summed over the global batch; control [4] as in
   // kernels/update_control.h.

@@ -36,6 +36,16 @@ TEST(MemoryTableTest, InitialRowsDoNotDependOnTheNumberOfShards) {
   }
 }
 
+TEST(MemoryTableTest, ThreadsSetTheSameRows) {
+  const std::vector<int64_t> tables{1000, 64, 300};
+  MemoryTableOptions options{.width = 5, .dtype = DType::kFloat32, .seed = 3, .deviation = 0.25};
+  const auto alone = rows_of_all_shards<float>(tables, 2, options);
+  for (const int num_threads : {2, 3, 16}) {
+    options.num_threads = num_threads;
+    EXPECT_EQ(rows_of_all_shards<float>(tables, 2, options), alone) << num_threads;
+  }
+}
+
 TEST(MemoryTableTest, ElementsAreKeyedBySeedTableRowAndColumn) {
   const MemoryTableOptions options{.width = 3, .dtype = DType::kFloat64, .seed = 11, .deviation = 0.5};
   const RowLayout layout({300, 400}, 1);
