@@ -1,6 +1,7 @@
 #include "trainer/memory.h"
 
 #include "kernels/core/device.h"
+#include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
 
 namespace engram {
@@ -10,8 +11,11 @@ RowLayout make_layout(const EngramConfig& config, int num_ranks) {
   return {rows_per_table(make_ngram_layout(config, 1)), num_ranks};  // row counts do not depend on the vocabulary
 }
 
-// To move rows of a table on the host: the ranks of a machine share its cores, about as many to each card.
-int threads_of(const Stream& stream) { return device_of(stream) == Device::kCuda ? 8 : 1; }
+// For tables on the host: the ranks of a machine share its cores, about as many to each card.
+int host_threads(const RunConfig& config) {
+  const bool on_host = config.parallel.table_placement == TablePlacement::kHost;
+  return on_host && config.device == DeviceChoice::kCuda ? 8 : 1;
+}
 
 }  // namespace
 
@@ -24,10 +28,11 @@ Memory::Memory(Stream& stream, Communicator& group, const RunConfig& config, con
              {.width = config.model.engram.row_width(),
               .dtype = accumulator(dtype),
               .seed = static_cast<uint64_t>(config.run.seed),
-              .deviation = config.model.engram.table_init_std}),
-      optimizer_(is_on_host_ ? host_ : stream, config.optimizer, table_.weight()),
+              .deviation = config.model.engram.table_init_std,
+              .num_threads = host_threads(config)}),
+      optimizer_(is_on_host_ ? host_ : stream, config.optimizer, table_.weight(), host_threads(config)),
       exchange_(group, layout_, {.width = table_.width(), .dtype = dtype}) {
-  if (is_on_host_) stage_.emplace(device_of(stream), optimizer_.arrays(), threads_of(stream));
+  if (is_on_host_) stage_.emplace(device_of(stream), optimizer_.arrays(), host_threads(config));
 }
 
 void Memory::prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
@@ -46,7 +51,10 @@ void Memory::begin_fetch(Stream& stream) {
   RowPlan& plan = current().plan;
   if (!stage_) return fetch(stream, exchange_.begin_fetch(stream, table_.weight(), plan));
   stage_->begin(stream);
-  fetch(stream, exchange_.begin_fetch_staged(stream, stage_->arrays()[0], plan));
+  const Tensor rows =
+      own_rows_memory_.take(device_of(stream), exchange_.row_type().dtype, {plan.num_own_unique(), table_.width()});
+  row_gather(stream, stage_->arrays()[0], stage_->places(), rows);
+  fetch(stream, exchange_.begin_fetch_staged(stream, rows, plan));
 }
 
 void Memory::begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch) {

@@ -80,7 +80,7 @@ class Memory {
   size_t current_ = 0;  // the other one is the next
   bool is_next_prepared_ = false;
   FetchedRows fetched_;
-  ReusedBuffer grads_memory_, sums_memory_;
+  ReusedBuffer own_rows_memory_, grads_memory_, sums_memory_;
   Tensor grads_;  // of each request of the batch at hand
   Tensor merged_grads_;
 };

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
-#include <thread>
 
 #include "kernels/core/device.h"
+#include "kernels/core/host_threads.h"
 #include "kernels/row_gather.h"
 
 namespace engram {
@@ -13,10 +12,9 @@ namespace {
 
 // The same memory as rows of 32-bit words.
 Tensor as_words(const Tensor& rows) {
-  const int64_t num_rows = rows.size(0);
   int64_t row_bytes = size_of(rows.dtype);
   for (int axis = 1; axis < rows.rank; ++axis) row_bytes *= rows.size(axis);
-  return {rows.data, DType::kFloat32, {num_rows, row_bytes / size_of(DType::kFloat32)}};
+  return {rows.data, DType::kFloat32, {rows.size(0), row_bytes / size_of(DType::kFloat32)}};
 }
 
 // Words as rows of the type and width that `like` has.
@@ -25,33 +23,37 @@ Tensor as_rows(const Tensor& words, const Tensor& like) {
   return {words.data, like.dtype, {words.size(0), like.size(1)}};
 }
 
-char* row_of(const Tensor& words, int64_t row) {
-  return static_cast<char*>(words.data) + row * words.size(1) * size_of(words.dtype);
+void prefetch(const char* row, int64_t num_bytes) {
+  constexpr int64_t kLineBytes = 64;
+  for (int64_t byte = 0; byte < num_bytes; byte += kLineBytes) __builtin_prefetch(row + byte);
+}
+
+enum class Way { kOut, kHome };
+
+// Copies home[slots[i]] to rows[i], or back home.
+void move_rows(Way way, const Tensor& home, std::span<const int64_t> slots, const Tensor& rows, int num_threads) {
+  constexpr int64_t kAhead = 4;  // enough to hide that the rows at home lie far apart
+  const int64_t row_bytes = home.size(1) * size_of(home.dtype);
+  const auto home_row = [&](int64_t i) {
+    return static_cast<char*>(home.data) + slots[static_cast<size_t>(i)] * row_bytes;
+  };
+  for_each_part(num_threads, std::ssize(slots), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (i + kAhead < end) prefetch(home_row(i + kAhead), row_bytes);
+      char *at_home = home_row(i), *row = static_cast<char*>(rows.data) + i * row_bytes;
+      std::memcpy(way == Way::kOut ? row : at_home, way == Way::kOut ? at_home : row, static_cast<size_t>(row_bytes));
+    }
+  });
 }
 
 }  // namespace
 
 StagedRows::StagedRows(Device device, std::vector<Tensor> home, int num_threads)
-    : device_(device), num_threads_(num_threads), home_(std::move(home)), arrays_(home_.size()) {
-  for (size_t i = 0; i < home_.size(); ++i) arrays_[i].home = as_words(home_[i]);
-}
-
-template <class Body>
-void StagedRows::for_each_row(int64_t num_rows, Body&& body) const {
-  const auto run = [&](int64_t thread) {
-    const int64_t end = num_rows * (thread + 1) / num_threads_;
-    for (int64_t row = num_rows * thread / num_threads_; row < end; ++row) body(row);
-  };
-  std::vector<std::jthread> threads;
-  for (int thread = 1; thread < num_threads_; ++thread) threads.emplace_back(run, thread);
-  run(0);
-}
-
-void StagedRows::collect(const Tensor& home, std::span<const int64_t> slots, const Tensor& rows) const {
-  const auto row_bytes = static_cast<size_t>(rows.size(1) * size_of(rows.dtype));
-  for_each_row(std::ssize(slots), [&](int64_t row) {
-    std::memcpy(row_of(rows, row), row_of(home, slots[static_cast<size_t>(row)]), row_bytes);
-  });
+    : device_(device), num_threads_(num_threads), home_(std::move(home)), passages_(home_.size()) {
+  for (Set& set : sets_) {
+    set.memory.resize(home_.size());
+    set.arrays.resize(home_.size());
+  }
 }
 
 std::vector<int64_t> StagedRows::download(Stream& stream, const Tensor& slots) {
@@ -62,118 +64,111 @@ std::vector<int64_t> StagedRows::download(Stream& stream, const Tensor& slots) {
   return {words.begin(), words.end()};
 }
 
-Tensor StagedRows::upload(Stream& stream, const std::vector<int64_t>& words, ReusedBuffer& host,
-                          ReusedBuffer& memory) const {
-  const Tensor from = host.take_host(device_, DType::kInt64, {std::ssize(words)});
-  const Tensor to = memory.take(device_, DType::kInt64, {std::ssize(words)});
-  std::copy(words.begin(), words.end(), host_span<int64_t>(from).begin());
+Tensor StagedRows::upload(Stream& stream, const std::vector<int64_t>& numbers, Numbers& memory) const {
+  const Tensor from = memory.host_memory.take_host(device_, DType::kInt64, {std::ssize(numbers)});
+  const Tensor to = memory.device_memory.take(device_, DType::kInt64, {std::ssize(numbers)});
+  std::copy(numbers.begin(), numbers.end(), host_span<int64_t>(from).begin());
   copy(stream, from, to);
   return to;
 }
 
-// Both sets are ascending.
-void StagedRows::compare_sets() {
-  new_slots_.clear();
-  sources_.clear();
-  leaving_slots_.clear();
-  leaving_.clear();
-  const int64_t num_current = std::ssize(slots_);
-  int64_t place = 0;
+// Both sets are ascending. Rows that stay come first in the arrays of the next set, then those that are new.
+void StagedRows::compare(const Set& now, Set& next) {
+  for (std::vector<int64_t>* each : {&staying_, &leaving_, &leaving_slots_, &new_slots_, &next.host_places}) {
+    each->clear();
+  }
+  size_t i = 0;
   const auto leave_below = [&](int64_t end) {
-    for (; place < num_current && slots_[static_cast<size_t>(place)] < end; ++place) {
-      leaving_.push_back(place);
-      leaving_slots_.push_back(slots_[static_cast<size_t>(place)]);
+    for (; i < now.slots.size() && now.slots[i] < end; ++i) {
+      leaving_.push_back(now.host_places[i]);
+      leaving_slots_.push_back(now.slots[i]);
     }
   };
-  for (const int64_t slot : next_slots_) {
+  constexpr int64_t kNew = -1;
+  for (const int64_t slot : next.slots) {
     leave_below(slot);
-    if (place < num_current && slots_[static_cast<size_t>(place)] == slot) {
-      sources_.push_back(place++);
+    if (i < now.slots.size() && now.slots[i] == slot) {
+      next.host_places.push_back(std::ssize(staying_));
+      staying_.push_back(now.host_places[i++]);
     } else {
-      sources_.push_back(num_current + std::ssize(new_slots_));
+      next.host_places.push_back(kNew);
       new_slots_.push_back(slot);
     }
   }
   leave_below(INT64_MAX);
-}
-
-// What was there before a larger set is the same in the new memory.
-void StagedRows::grow_places(Stream& stream) {
-  const int64_t wanted = std::ssize(next_slots_);
-  if (!places_.empty() && places_.size(0) >= wanted) return;
-  std::vector<int64_t> places(static_cast<size_t>(wanted + wanted / 4 + 1));
-  std::iota(places.begin(), places.end(), 0);
-  places_ = upload(stream, places, host_places_memory_, places_memory_);
+  int64_t new_place = std::ssize(staying_);
+  for (int64_t& place : next.host_places) {
+    if (place == kNew) place = new_place++;
+  }
 }
 
 void StagedRows::prepare(Stream& stream, const Tensor& slots) {
   begun_.hold(stream);
-  bring_home(stream);
-  next_slots_ = download(stream, slots);
-  compare_sets();
-  grow_places(stream);
-  device_sources_ = upload(stream, sources_, host_sources_memory_, sources_memory_);
-  device_leaving_ = upload(stream, leaving_, host_leaving_memory_, leaving_memory_);
-  const int64_t num_current = std::ssize(slots_), num_new = std::ssize(new_slots_);
-  for (Array& array : arrays_) {
-    const int64_t words = array.home.size(1);
-    const Tensor coming = array.coming_memory.take_host(device_, DType::kFloat32, {num_new, words});
-    collect(array.home, new_slots_, coming);
-    array.joined = array.joined_memory.take(device_, DType::kFloat32, {num_current + num_new, words});
-    copy(stream, coming, array.joined.rows(num_current, num_new));
+  bring_away(stream);  // makes room in the memory of the set before
+  Set& next = other();
+  next.slots = download(stream, slots);
+  compare(current(), next);
+  next.places = upload(stream, next.host_places, next.places_memory);
+  device_staying_ = upload(stream, staying_, staying_memory_);
+  device_leaving_ = upload(stream, leaving_, leaving_memory_);
+  for (size_t i = 0; i < home_.size(); ++i) {
+    const Tensor home = as_words(home_[i]);
+    const int64_t num_words = home.size(1), num_new = std::ssize(new_slots_);
+    const Tensor coming = passages_[i].coming_memory.take_host(device_, DType::kFloat32, {num_new, num_words});
+    move_rows(Way::kOut, home, new_slots_, coming, num_threads_);
+    const Tensor rows = next.memory[i].take(device_, DType::kFloat32, {std::ssize(next.slots), num_words});
+    copy(stream, coming, rows.rows(std::ssize(staying_), num_new));
+    next.arrays[i] = as_rows(rows, home_[i]);
   }
   sent_.record(stream);
 }
 
 void StagedRows::begin(Stream& stream) {
   sent_.hold(stream);
-  const int64_t num_current = std::ssize(slots_), num_next = std::ssize(next_slots_);
-  current_.clear();
-  for (size_t i = 0; i < arrays_.size(); ++i) {
-    Array& array = arrays_[i];
-    const int64_t words = array.home.size(1);
-    if (num_current > 0) copy(stream, array.rows, array.joined.rows(0, num_current));
-    array.leaving = array.leaving_memory.take(device_, DType::kFloat32, {std::ssize(leaving_), words});
-    row_gather(stream, array.joined, device_leaving_, array.leaving);
-    array.rows = array.rows_memory.take(device_, DType::kFloat32, {num_next, words});
-    row_gather(stream, array.joined, device_sources_, array.rows);
-    current_.push_back(as_rows(array.rows, home_[i]));
+  const int64_t num_staying = std::ssize(staying_);
+  for (size_t i = 0; i < home_.size() && num_staying > 0; ++i) {
+    row_gather(stream, as_words(current().arrays[i]), device_staying_,
+               as_words(other().arrays[i]).rows(0, num_staying));
   }
   away_ = leaving_slots_;
-  slots_ = next_slots_;
+  current_ = 1 - current_;
   begun_.record(stream);
 }
 
-void StagedRows::send_home(Stream& stream, Array& array, const Tensor& rows, std::span<const int64_t> slots) {
-  const Tensor going = array.going_memory.take_host(device_, DType::kFloat32, {std::ssize(slots), rows.size(1)});
-  copy(stream, rows, going);
+// Of slots that are in the set: their rows, which lie at those places.
+void StagedRows::bring_home(Stream& stream, const Set& set, const Tensor& places, std::span<const int64_t> slots) {
+  if (slots.empty()) return;
+  std::vector<Tensor> going;
+  for (size_t i = 0; i < home_.size(); ++i) {
+    const Tensor rows = as_words(set.arrays[i]);
+    const int64_t num_words = rows.size(1);
+    const Tensor leaving = passages_[i].leaving_memory.take(device_, DType::kFloat32, {places.size(0), num_words});
+    going.push_back(passages_[i].going_memory.take_host(device_, DType::kFloat32, {places.size(0), num_words}));
+    row_gather(stream, rows, places, leaving);
+    copy(stream, leaving, going[i]);
+  }
   synchronize(stream);
-  const auto row_bytes = static_cast<size_t>(rows.size(1) * size_of(rows.dtype));
-  for_each_row(std::ssize(slots), [&](int64_t row) {
-    std::memcpy(row_of(array.home, slots[static_cast<size_t>(row)]), row_of(going, row), row_bytes);
-  });
+  for (size_t i = 0; i < home_.size(); ++i) {
+    move_rows(Way::kHome, as_words(home_[i]), slots, going[i], num_threads_);
+  }
 }
 
-void StagedRows::bring_home(Stream& stream) {
-  for (Array& array : arrays_) {
-    if (!away_.empty()) send_home(stream, array, array.leaving, away_);
-  }
+void StagedRows::bring_away(Stream& stream) {
+  bring_home(stream, other(), device_leaving_, away_);
   away_.clear();
 }
 
 void StagedRows::settle(Stream& stream) {
-  bring_home(stream);
-  for (Array& array : arrays_) {
-    if (!slots_.empty()) send_home(stream, array, array.rows, slots_);
-  }
+  bring_away(stream);
+  bring_home(stream, current(), current().places, current().slots);
 }
 
 Tensor StagedRows::read(Stream& stream, const Tensor& slots) {
   const std::vector<int64_t> wanted = download(stream, slots);
-  const Tensor& home = arrays_[0].home;
+  const Tensor home = as_words(home_[0]);
   const Tensor host = host_read_memory_.take_host(device_, DType::kFloat32, {std::ssize(wanted), home.size(1)});
   const Tensor rows = read_memory_.take(device_, DType::kFloat32, {std::ssize(wanted), home.size(1)});
-  collect(home, wanted, host);
+  move_rows(Way::kOut, home, wanted, host, num_threads_);
   copy(stream, host, rows);
   synchronize(stream);
   return as_rows(rows, home_[0]);

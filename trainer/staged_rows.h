@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -28,10 +29,10 @@ class StagedRows {
   // The set that was prepared becomes the current one. Never blocks the host on CUDA.
   void begin(Stream& stream);
 
-  // The current set's rows of every array of `home`, [m] or [m, width], in the order of its slots.
-  std::span<const Tensor> arrays() const { return current_; }
-  // [m] int64: 0, 1, .., m - 1.
-  Tensor places() const { return places_.rows(0, std::ssize(slots_)); }
+  // The current set's rows of every array of `home`, [m] or [m, width].
+  std::span<const Tensor> arrays() const { return current().arrays; }
+  // [m] int64: which of them is that of each slot.
+  const Tensor& places() const { return current().places; }
 
   // Brings `home` up to date; the current set stays. Blocks the host until the stream is done.
   void settle(Stream& stream);
@@ -40,38 +41,45 @@ class StagedRows {
   Tensor read(Stream& stream, const Tensor& slots);
 
  private:
-  // Of one array. Rows on their way are rows of words, whatever their type.
-  struct Array {
-    Tensor home;  // [num_slots, words]
-    ReusedBuffer rows_memory, joined_memory, leaving_memory, coming_memory, going_memory;
-    Tensor rows;     // of the current set
-    Tensor joined;   // room for them, then the new rows
-    Tensor leaving;  // to go home
+  // Numbers on the device, and pinned on their way there.
+  struct Numbers {
+    ReusedBuffer host_memory, device_memory;
   };
+  struct Set {
+    std::vector<int64_t> slots;        // ascending
+    std::vector<int64_t> host_places;  // of their rows in `arrays`
+    Tensor places;
+    std::vector<Tensor> arrays;
+    Numbers places_memory;
+    std::vector<ReusedBuffer> memory;
+  };
+  // Rows of one array on their way.
+  struct Passage {
+    ReusedBuffer coming_memory;                 // pinned
+    ReusedBuffer leaving_memory, going_memory;  // on the device, and pinned
+  };
+
+  const Set& current() const { return sets_[current_]; }
+  Set& other() { return sets_[1 - current_]; }
   std::vector<int64_t> download(Stream& stream, const Tensor& slots);
-  Tensor upload(Stream& stream, const std::vector<int64_t>& words, ReusedBuffer& host, ReusedBuffer& memory) const;
-  void compare_sets();
-  void grow_places(Stream& stream);
-  void bring_home(Stream& stream);
-  void send_home(Stream& stream, Array& array, const Tensor& rows, std::span<const int64_t> slots);
-  void collect(const Tensor& home, std::span<const int64_t> slots, const Tensor& rows) const;
-  template <class Body>
-  void for_each_row(int64_t num_rows, Body&& body) const;
+  Tensor upload(Stream& stream, const std::vector<int64_t>& numbers, Numbers& memory) const;
+  void compare(const Set& now, Set& next);
+  void bring_home(Stream& stream, const Set& set, const Tensor& places, std::span<const int64_t> slots);
+  void bring_away(Stream& stream);
 
   Device device_;
   int num_threads_;
   std::vector<Tensor> home_;
-  std::vector<Array> arrays_;
-  std::vector<Tensor> current_;
-  std::vector<int64_t> slots_;                    // of the current set
-  std::vector<int64_t> away_;                     // whose rows left the set before and are not home yet
-  std::vector<int64_t> next_slots_;               // of the set that was prepared,
-  std::vector<int64_t> new_slots_;                // those that the current one has not,
-  std::vector<int64_t> sources_;                  // where each of its rows comes from: places in `joined`
-  std::vector<int64_t> leaving_slots_, leaving_;  // of the current set: what the next one has not, and its places
-  Tensor places_, device_sources_, device_leaving_;
-  ReusedBuffer places_memory_, host_places_memory_, sources_memory_, host_sources_memory_, leaving_memory_,
-      host_leaving_memory_, slots_memory_, read_memory_, host_read_memory_;
+  std::vector<Passage> passages_;
+  std::array<Set, 2> sets_;
+  size_t current_ = 0;  // the other one is the next, and until that is prepared, the one before
+  // Between the current set and the next, with places in the current one:
+  std::vector<int64_t> staying_, leaving_;
+  std::vector<int64_t> leaving_slots_, new_slots_;
+  Tensor device_staying_, device_leaving_;
+  Numbers staying_memory_, leaving_memory_;
+  std::vector<int64_t> away_;  // slots that are in the set before alone, and not home yet
+  ReusedBuffer slots_memory_, read_memory_, host_read_memory_;
   Event sent_;   // the set that was prepared
   Event begun_;  // the current set
 };

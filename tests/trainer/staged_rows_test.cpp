@@ -1,6 +1,6 @@
 #include "trainer/staged_rows.h"
 
-#include "tests/trainer/checkpoint_testing.h"
+#include "tests/trainer/gpu_run.h"
 #include "trainer/config.h"
 
 // Tables in host memory give the bits of tables on the device.
@@ -75,10 +75,10 @@ void expect_table_keeps_up(int num_threads, uint32_t one_in) {
     stage.begin(stream);
     current = next;
     ASSERT_EQ(stage.places().size(0), std::ssize(current));
-    for (size_t row = 0; row < current.size(); ++row) {
-      EXPECT_EQ(host_span<int64_t>(stage.places())[row], static_cast<int64_t>(row));
-      update_row(stage.arrays(), static_cast<int64_t>(row), current[row], step);
-      update_row(want.arrays(), current[row], current[row], step);
+    ASSERT_EQ(stage.arrays()[0].size(0), std::ssize(current));
+    for (size_t i = 0; i < current.size(); ++i) {
+      update_row(stage.arrays(), host_span<int64_t>(stage.places())[i], current[i], step);
+      update_row(want.arrays(), current[i], current[i], step);
     }
     next = drawn_slots(step + 1, one_in);
     stage.prepare(stream, {next.data(), DType::kInt64, {std::ssize(next)}});
@@ -103,53 +103,52 @@ TEST(StagedRows, KeepsATableUpToDate) {
   }
 }
 
-RunConfig placed(TablePlacement placement, TableOptimizerKind kind) {
-  RunConfig config = tiny_run();
-  config.train.steps = 200;
+RunConfig placed(RunConfig config, TablePlacement placement) {
   config.parallel.table_placement = placement;
-  config.optimizer.table.kind = kind;
   return config;
 }
 
-// Steps as the training loop takes them, each prepared under the one before; a validation after every fifth.
-std::vector<double> overlapped_steps(Replica& r, int64_t num_steps) {
+// What a run gives: the loss of each step, all bits that were read for validation, and those of the end.
+struct Outcome {
   std::vector<double> losses;
+  std::vector<std::byte> read, end;
+  bool operator==(const Outcome&) const = default;
+};
+
+// Steps as the training loop takes them, each prepared under the one before; a validation after every fifth.
+Outcome overlapped_steps(Replica& r, int64_t num_steps) {
+  Outcome outcome;
   BatchMemory memory;
   PreparedStep prepared = prepare(r, test::made_up_batch_of(r));
   for (int64_t i = 1; i <= num_steps; ++i) {
-    losses.push_back(train_step(r, prepared, {}).wait().loss);
+    PendingReport issued = train_step(r, prepared);
     if (i < num_steps) prepared = prepare(r, test::made_up_batch_of(r));
+    outcome.losses.push_back(issued.wait().loss);
     if (i % 5 != 0) continue;
-    const Batch batch = test::made_up_batch(r.config, 900, r.config.train.micro_batch, r.history());
-    r.memory->begin_fetch(r.stream, memory.upload(r.stream, batch, r.config.model.engram), 1);
-    losses.push_back(test::element(r.memory->micro_batch(0).fetched->wait(r.stream), 0));
+    const int64_t micro_batch = r.config.train.micro_batch;
+    const Batch batch = test::made_up_batch(r.config, 900, micro_batch, r.history());
+    r.memory->begin_fetch(r.stream, memory.upload(r.stream, batch, r.config.model.engram), micro_batch);
+    test::append_bits(r.stream, r.memory->micro_batch(0).fetched->wait(r.stream), outcome.read);
   }
-  return losses;
+  outcome.end = test::bits_of(r);
+  return outcome;
 }
 
-TEST(HostTables, TwoHundredStepsEqualThoseOfTablesOnTheDevice) {
-  for (const TableOptimizerKind kind : {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kRowwiseAdam,
-                                        TableOptimizerKind::kRowwiseAdagrad, TableOptimizerKind::kSgd}) {
-    for (const int num_ranks : {1, 2, 4}) {
-      SCOPED_TRACE(std::string(enum_name(kind)) + " on " + std::to_string(num_ranks));
-      run_ranks(num_ranks, [&](Communicator& world) {
-        TinyReplica on_device(placed(TablePlacement::kDevice, kind), world, DType::kFloat32);
-        TinyReplica on_host(placed(TablePlacement::kHost, kind), world, DType::kFloat32);
-        EXPECT_EQ(overlapped_steps(on_host.replica, 200), overlapped_steps(on_device.replica, 200));
-        EXPECT_TRUE(test::bits_of(on_host.replica) == test::bits_of(on_device.replica));
-      });
-    }
-  }
+void expect_equal_runs(const RunConfig& config, Communicator& world, DType dtype) {
+  TinyReplica on_device(placed(config, TablePlacement::kDevice), world, dtype);
+  TinyReplica on_host(placed(config, TablePlacement::kHost), world, dtype);
+  const Outcome got = overlapped_steps(on_host.replica, 200), want = overlapped_steps(on_device.replica, 200);
+  EXPECT_EQ(got.losses, want.losses);
+  EXPECT_TRUE(got == want) << "rows differ";
 }
 
-TEST(HostTables, ResumeFromOneAnothersCheckpointsBitForBit) {
-  const RunConfig device = placed(TablePlacement::kDevice, TableOptimizerKind::kAdamLazy);
-  const RunConfig host = placed(TablePlacement::kHost, TableOptimizerKind::kAdamLazy);
+// Runs that stop and go on from a checkpoint, with tables in another place or the same, against one that never stopped.
+void expect_equal_resumes(const RunConfig& config, int num_ranks, DType dtype) {
+  const RunConfig device = placed(config, TablePlacement::kDevice), host = placed(config, TablePlacement::kHost);
   for (const auto& [before, after] : {std::pair{host, host}, {host, device}, {device, host}}) {
     const test::TemporaryDirectory directory;
-    run_ranks(2, [&](Communicator& world) {
-      TinyReplica unbroken(device, world, DType::kFloat32), stopped(before, world, DType::kFloat32),
-          resumed(after, world, DType::kFloat32);
+    run_ranks(num_ranks, [&](Communicator& world) {
+      TinyReplica unbroken(device, world, dtype), stopped(before, world, dtype), resumed(after, world, dtype);
       test::made_up_steps(unbroken.replica, 40);
       test::made_up_steps(stopped.replica, 20);
       save_checkpoint(stopped.replica, test::tiny_identity(), directory.path());
@@ -161,8 +160,50 @@ TEST(HostTables, ResumeFromOneAnothersCheckpointsBitForBit) {
   }
 }
 
+constexpr auto kKinds = {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kRowwiseAdam,
+                         TableOptimizerKind::kRowwiseAdagrad, TableOptimizerKind::kSgd};
+
+TEST(HostTables, TwoHundredStepsEqualThoseOfTablesOnTheDevice) {
+  RunConfig config = tiny_run();
+  config.train.steps = 200;
+  for (const TableOptimizerKind kind : kKinds) {
+    config.optimizer.table.kind = kind;
+    for (const int num_ranks : {1, 2, 4}) {
+      SCOPED_TRACE(std::string(enum_name(kind)) + " on " + std::to_string(num_ranks));
+      run_ranks(num_ranks, [&](Communicator& world) { expect_equal_runs(config, world, DType::kFloat32); });
+    }
+  }
+}
+
+TEST(HostTables, ResumeFromOneAnothersCheckpointsBitForBit) { expect_equal_resumes(tiny_run(), 2, DType::kFloat32); }
+
+struct HostTablesGpuTest : test::TrainGpuTest {
+  static RunConfig run() {
+    RunConfig config = test::on_cuda(test::gpu_run());
+    config.train.steps = 200;
+    return config;
+  }
+};
+
+TEST_F(HostTablesGpuTest, TwoHundredStepsEqualThoseOfTablesOnTheDevice) {
+  RunConfig config = run();
+  for (const TableOptimizerKind kind : kKinds) {
+    config.optimizer.table.kind = kind;
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      SCOPED_TRACE(std::string(enum_name(kind)) + " in " + name_of(dtype));
+      SelfCommunicator world;
+      expect_equal_runs(config, world, dtype);
+    }
+  }
+}
+
+TEST_F(HostTablesGpuTest, ResumeFromOneAnothersCheckpointsBitForBit) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) expect_equal_resumes(run(), 1, dtype);
+}
+
 TEST(HostTables, AreNotForAnOptimizerThatMovesEveryRow) {
-  RunConfig config = placed(TablePlacement::kHost, TableOptimizerKind::kAdamDense);
+  RunConfig config = placed(tiny_run(), TablePlacement::kHost);
+  config.optimizer.table.kind = TableOptimizerKind::kAdamDense;
   const ConfigProblems problems = validate(config);
   ASSERT_EQ(problems.size(), 1u);
   EXPECT_EQ(problems[0].keys[0], "parallel.table_placement");

@@ -100,14 +100,17 @@ inline std::vector<Tensor> state_of(Replica& r) {
   return all;
 }
 
+// Puts a tensor's bits behind those that are there, once the stream has come so far.
+inline void append_bits(Stream& stream, const Tensor& tensor, std::vector<std::byte>& bits) {
+  const size_t begin = bits.size();
+  bits.resize(begin + static_cast<size_t>(tensor.num_bytes()));
+  copy(stream, tensor, Tensor(bits.data() + begin, DType::kUInt8, {tensor.num_bytes()}));
+  synchronize(stream);
+}
+
 inline std::vector<std::byte> bits_of(Replica& r) {
   std::vector<std::byte> bits;
-  for (const Tensor& tensor : state_of(r)) {
-    const auto begin = static_cast<int64_t>(bits.size());
-    bits.resize(static_cast<size_t>(begin + tensor.num_bytes()));
-    copy(r.stream, tensor, Tensor(bits.data() + begin, DType::kUInt8, {tensor.num_bytes()}));
-  }
-  synchronize(r.stream);
+  for (const Tensor& tensor : state_of(r)) append_bits(r.stream, tensor, bits);
   return bits;
 }
 
