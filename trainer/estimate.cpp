@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
+#include <utility>
 
 #include "kernels/attention.h"
 #include "model/accounting.h"
@@ -37,6 +38,34 @@ int64_t exchange_on_cuda(int64_t requests, int64_t num_rows, int64_t width) {
   const int64_t per_row = 2 * width * (size_of(DType::kBFloat16) + size_of(DType::kFloat32));
   const int64_t per_request = width * size_of(DType::kBFloat16) + 5 * size_of(DType::kInt64);
   return std::min(requests, num_rows) * per_row + requests * per_request;
+}
+
+// Tables, and the exchange of a step's rows. A step on the card with tables on the host has the rows and state of two
+// steps there, and of those that leave; on their way they are in host memory once more, both ways.
+void add_tables(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
+  const EngramConfig& engram = config.model.engram;
+  const bool on_cuda = config.device == DeviceChoice::kCuda;
+  const DType dtype = accumulator(model_dtype(config));
+  const int64_t width = engram.row_width(), row_bytes = width * size_of(dtype);
+  const int64_t state_bytes = table_state_bytes_per_row(config.optimizer.table.kind, width, dtype);
+  const RowLayout layout(table_rows(config.model), static_cast<int>(world_size));
+  const int64_t slots = layout.num_slots(0);
+  const int64_t requests = config.train.global_batch / world_size * config.data.seq_len * engram.num_columns() *
+                           static_cast<int64_t>(engram.layers.size());
+  m.tables = slots * row_bytes;
+  m.table_optimizer = slots * state_bytes;
+  m.exchange = on_cuda ? exchange_on_cuda(requests, layout.end_row(), width)
+                       : requests * 5 * row_bytes;  // the same, all requests taken as distinct
+  if (config.parallel.table_placement == TablePlacement::kDevice) return;
+  const int64_t moved = std::min(requests, slots) * (row_bytes + state_bytes);
+  m.exchange += 3 * moved;
+  if (!on_cuda) {
+    m.exchange += 2 * moved;
+    return;
+  }
+  m.host.rows = 2 * moved;
+  m.host.tables = std::exchange(m.tables, 0);
+  m.host.table_optimizer = std::exchange(m.table_optimizer, 0);
 }
 
 // Rows of a micro-batch that go to experts of other ranks, and those that come, see ExpertExchange.
@@ -122,8 +151,8 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
   if (m.tables > 0) {
     add_line(text, "tables", mebibytes(m.tables));
     add_line(text, "table optimizer", mebibytes(m.table_optimizer));
-    add_line(text, "row exchange, at most", mebibytes(m.exchange));
   }
+  if (m.exchange > 0) add_line(text, "row exchange, at most", mebibytes(m.exchange));
   if (m.expert_exchange > 0) add_line(text, "expert exchange, at most", mebibytes(m.expert_exchange));
   add_line(text, "activations", mebibytes(m.activations));
   if (m.data > 0) add_line(text, "token stores, tokenizer", mebibytes(m.data));
@@ -132,10 +161,21 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
   add_line(text, "total", mebibytes(m.total()));
 }
 
+void add_host_memory(std::string& text, const HostMemoryEstimate& host) {
+  if (host.total() == 0) return;
+  text += "memory of its host for each rank, program and libraries not counted\n";
+  if (host.tables > 0) {
+    add_line(text, "tables", mebibytes(host.tables));
+    add_line(text, "table optimizer", mebibytes(host.table_optimizer));
+    add_line(text, "rows on their way, at most", mebibytes(host.rows));
+  }
+  if (host.saving > 0) add_line(text, "copy of what is saved", mebibytes(host.saving));
+  add_line(text, "total", mebibytes(host.total()));
+}
+
 }  // namespace
 
 MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
-  const EngramConfig& engram = config.model.engram;
   const bool on_cuda = config.device == DeviceChoice::kCuda;
   const DType dtype = model_dtype(config);
   const int64_t narrow = size_of(dtype), wide = size_of(accumulator(dtype));
@@ -149,23 +189,14 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
       (dtype == DType::kBFloat16 ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
   m.activations = activation_bytes(config, world_size, dtype);
   m.expert_exchange = expert_exchange(config, dtype);
-  if (engram.enabled()) {
-    const int64_t width = engram.row_width();
-    const RowLayout layout(table_rows(config.model), static_cast<int>(world_size));
-    const int64_t slots = layout.num_slots(0);
-    m.tables = slots * width * wide;
-    m.table_optimizer = slots * table_state_bytes_per_row(config.optimizer.table.kind, width, accumulator(dtype));
-    const int64_t requests = config.train.global_batch / world_size * config.data.seq_len * engram.num_columns() *
-                             static_cast<int64_t>(engram.layers.size());
-    m.exchange = on_cuda ? exchange_on_cuda(requests, layout.end_row(), width)
-                         : requests * 5 * width * wide;  // the same, all requests taken as distinct
-  }
+  if (config.model.engram.enabled()) add_tables(config, world_size, m);
   if (!on_cuda) add_process(config, world_size, m);
   if (on_cuda) {
     const AttentionConfig& a = config.model.attention;
     m.workspace = kWorkspaceBytes + attention_workspace_bytes(dtype, {config.train.micro_batch, config.data.seq_len,
                                                                       a.num_heads, a.head_dim});
     m.context = kContextBytes + (world_size > 1 ? kCommunicationBytes : 0);
+    if (config.checkpoint.asynchronous) m.host.saving = checkpoint_bytes(config, world_size) / world_size;
   }
   return m;
 }
@@ -195,7 +226,9 @@ std::string estimate_text(const RunConfig& config, int64_t world_size) {
   add_line(text, "training FLOPs per token", scaled_text(training_flops_per_token(config.model, config.data.seq_len)));
   add_line(text, "tokens per step", scaled_text(static_cast<double>(config.train.global_batch * config.data.seq_len)));
   if (config.model.connections.streams == 1 && config.model.attention.kind == AttentionKind::kGqa) {
-    add_memory(text, estimate_memory(config, world_size), world_size);
+    const MemoryEstimate memory = estimate_memory(config, world_size);
+    add_memory(text, memory, world_size);
+    add_host_memory(text, memory.host);
     text += "checkpoint\n";
     add_line(text, "of all ranks", mebibytes(checkpoint_bytes(config, world_size)));
   }

@@ -91,6 +91,29 @@ TEST(EstimateMemory, OfACardByHand) {
   EXPECT_NE(estimate_text(config, 1).find("program, libraries, driver"), std::string::npos);
 }
 
+TEST(EstimateMemory, OfTablesOnTheHostByHand) {
+  RunConfig config = tiny_run();
+  config.device = DeviceChoice::kCuda;
+  config.checkpoint.asynchronous = false;
+  for (const int64_t num_ranks : {1, 2, 4}) {
+    const MemoryEstimate on_card = estimate_memory(config, num_ranks);
+    RunConfig on_host = config;
+    on_host.parallel.table_placement = TablePlacement::kHost;
+    const MemoryEstimate m = estimate_memory(on_host, num_ranks);
+    EXPECT_EQ(on_card.host.total(), 0);
+    EXPECT_EQ(m.tables + m.table_optimizer, 0);
+    EXPECT_EQ(m.host.tables, on_card.tables);
+    EXPECT_EQ(m.host.table_optimizer, on_card.table_optimizer);
+    const int64_t moved = 4 / num_ranks * 12 * 4 * 2 * (3 * kWidth * 4 + 4);  // requests; row, m, v, count
+    EXPECT_EQ(m.host.rows, 2 * moved);
+    EXPECT_EQ(m.exchange, on_card.exchange + 3 * moved);
+    EXPECT_EQ(m.host.total(), m.host.tables + m.host.table_optimizer + m.host.rows);
+    on_host.checkpoint.asynchronous = true;
+    EXPECT_EQ(estimate_memory(on_host, num_ranks).host.saving, checkpoint_bytes(config, num_ranks) / num_ranks);
+    EXPECT_NE(estimate_text(on_host, num_ranks).find("memory of its host"), std::string::npos);
+  }
+}
+
 // Requests beyond the number of rows cannot be distinct.
 TEST(EstimateMemory, ACardHoldsNoMoreDistinctRowsThanThereAre) {
   RunConfig config = tiny_run();
