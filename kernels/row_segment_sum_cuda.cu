@@ -10,10 +10,10 @@ namespace {
 constexpr int kRun = 64;
 // Rows of a thread, and values of it that are on their way at once, whichever of these rows they belong to.
 constexpr int kRows = 8;
-constexpr int kAhead = 8;
+constexpr int kAhead = 4;
 // Sums of runs that are on their way at once, and rows that a thread may have to fold.
-constexpr int kSumsAhead = 32;
-constexpr int kFolds = 8;
+constexpr int kSumsAhead = 64;
+constexpr int kFolds = 2;
 
 // Work in packs of kVector columns. The values of a row, one after the other in `order`, are a segment; it is cut into
 // runs of kRun. Of its runs but the first, the sums lie in `partial`, where the place of the run's begin over kRun
