@@ -10,6 +10,7 @@
 
 #include "data/atomic_file.h"
 #include "data/hdf5_file.h"
+#include "data/json_integer.h"
 #include "data/sealed_file.h"
 #include "kernels/core/check.h"
 
@@ -61,13 +62,16 @@ std::string sources_text(std::span<const StoreSource> sources) {
 }
 
 std::vector<StoreSource> parse_sources(const std::string& path, const std::string& text) {
+  const auto integer = [&](const nlohmann::json& entry, const char* key) {
+    return json_integer(entry.at(key), path + ": attribute sources: " + key);
+  };
   std::vector<StoreSource> sources;
   try {
     for (const auto& entry : nlohmann::json::parse(text)) {
       sources.push_back({.path = entry.at("path"),
                          .digest = entry.at("digest"),
-                         .num_documents = entry.at("num_documents"),
-                         .num_tokens = entry.at("num_tokens")});
+                         .num_documents = integer(entry, "num_documents"),
+                         .num_tokens = integer(entry, "num_tokens")});
     }
   } catch (const nlohmann::json::exception& error) {
     ENGRAM_FAIL(path, ": attribute sources: ", error.what());

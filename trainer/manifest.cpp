@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
+#include "data/json_integer.h"
 
 namespace engram {
 namespace {
@@ -36,18 +37,21 @@ Json to_json(const Manifest& m) {
 }
 
 Manifest from_json(const Json& json, const std::string& path) {
+  const auto integer = [&](const Json& object, const char* key) {
+    return json_integer(object.at(key), path + ": " + key);
+  };
   Manifest m;
-  m.step = json.at("step");
-  m.passed_batches = json.value("passed_batches", int64_t{0});
-  m.history = {.applied_updates = json.at("applied_updates"),
+  m.step = integer(json, "step");
+  m.passed_batches = json.contains("passed_batches") ? integer(json, "passed_batches") : 0;
+  m.history = {.applied_updates = integer(json, "applied_updates"),
                .guard = json.value("spike_guard", std::vector<double>())};
-  m.world_size = json.at("world_size");
+  m.world_size = integer(json, "world_size");
   m.table_optimizer = json.at("table_optimizer");
   m.identity = {.tokenizer_digest = json.at("tokenizer_digest"),
                 .vocabulary_digest = json.at("vocabulary_digest"),
                 .data_digest = json.at("data_digest")};
   for (const Json& file : json.at("files")) {
-    m.files.push_back({.name = file.at("name"), .num_bytes = file.at("bytes"), .digest = file.at("xxh3_128")});
+    m.files.push_back({.name = file.at("name"), .num_bytes = integer(file, "bytes"), .digest = file.at("xxh3_128")});
     const std::string& name = m.files.back().name;
     const bool is_plain = fs::path(name).filename() == name && name != "" && name != "." && name != "..";
     ENGRAM_CHECK(is_plain, path, ": lists \"", name, "\", wanted names of files without folders");
@@ -69,7 +73,7 @@ Manifest read_manifest(const std::string& checkpoint) {
   ENGRAM_CHECK(file.good(), path, ": cannot be read; ", checkpoint, " is not a complete checkpoint");
   try {
     Json json = Json::parse(file);
-    const int64_t version = json.at("format_version");
+    const int64_t version = json_integer(json.at("format_version"), path + ": format_version");
     ENGRAM_CHECK(version == kFormatVersion, path, ": format version ", version, ", wanted ", kFormatVersion);
     const std::string digest = json.at("digest");
     json.erase("digest");

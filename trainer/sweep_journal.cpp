@@ -14,6 +14,7 @@
 
 #include "data/atomic_file.h"
 #include "data/file_lock.h"
+#include "data/json_integer.h"
 #include "trainer/config.h"
 
 namespace engram {
@@ -37,9 +38,11 @@ struct FromJson {
   void operator()(const char* name, double& value) {
     if (object.contains(name)) value = object[name].is_null() ? kNotMeasured : object[name].get<double>();
   }
-  template <class T>
-  void operator()(const char* name, T& value) {
-    if (object.contains(name)) value = object[name].get<T>();
+  void operator()(const char* name, int64_t& value) {
+    if (object.contains(name)) value = json_integer(object[name], name);
+  }
+  void operator()(const char* name, std::string& value) {
+    if (object.contains(name)) value = object[name];
   }
 };
 
@@ -86,7 +89,7 @@ void apply_line(const Json& line, std::vector<TrialEntry>& trials) {
     ENGRAM_CHECK(line.at("format") == kFormat, "format ", line.at("format").dump(), "; wanted ", kFormat);
     return;
   }
-  const int64_t number = line.at("trial");
+  const int64_t number = json_integer(line.at("trial"), "trial");
   if (record == "trial") {
     ENGRAM_CHECK(number == static_cast<int64_t>(trials.size()), "trial ", number, " after ", trials.size(), " trials");
     TrialEntry& entry = trials.emplace_back();
