@@ -49,15 +49,16 @@ in_hdf5() {
 # fuzz TARGET: one line about it. HDF5 may end the process, so that other targets alone stop at the first finding.
 fuzz() {
   local target=$1 program=build/fuzz/tests/fuzz/$1_fuzz corpus=build/fuzz/corpus/$1 findings=build/fuzz/findings/$1
-  local log=build/fuzz/$1.log count=${executions:-1000000} on_findings=() ours=0 of_hdf5=0 num_done coverage
+  local log=build/fuzz/$1.log count=${executions:-1000000} symbolize=1 on_findings=() ours=0 of_hdf5=0 num_done coverage
   if [[ $hdf5_targets == *" $target "* ]]; then
-    count=${executions:-100000}
+    count=${executions:-100000} symbolize=0  # naming functions takes longer than most runs; in_hdf5 does it once
     on_findings=(-fork=1 -ignore_crashes=1 -ignore_timeouts=1 -ignore_ooms=1)
   fi
   rm -rf "$findings"
   mkdir -p "$corpus" "$findings"
-  "$program" "$corpus" "tests/fuzz/seeds/$target" -runs="$count" -timeout=30 -rss_limit_mb=2048 \
-    -malloc_limit_mb=1024 -artifact_prefix="$findings/" "${on_findings[@]}" > "$log" 2>&1 || true
+  ASAN_OPTIONS=$ASAN_OPTIONS:symbolize=$symbolize "$program" "$corpus" "tests/fuzz/seeds/$target" -runs="$count" \
+    -timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=1024 -artifact_prefix="$findings/" "${on_findings[@]}" \
+    > "$log" 2>&1 || true
   for input in "$findings"/*; do
     [ -f "$input" ] || continue
     if in_hdf5 "$program" "$input"; then of_hdf5=$((of_hdf5 + 1)); else ours=$((ours + 1)); echo "finding: $input"; fi
@@ -71,7 +72,8 @@ fuzz() {
 
 TMPDIR=$(mktemp -d -p "$(if [ -d /dev/shm ]; then echo /dev/shm; else echo /tmp; fi)")  # no disk has to be waited for
 trap 'rm -rf "$TMPDIR"' EXIT
-export TMPDIR ASAN_OPTIONS=quarantine_size_mb=8
+export TMPDIR ASAN_OPTIONS=quarantine_size_mb=8:malloc_context_size=3
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1  # or it only tells
 well=0
 for target in "${targets[@]}"; do
   announce "$target"

@@ -10,11 +10,11 @@ namespace {
 
 constexpr int64_t kAlignment = 256;
 
-// The tensors of a batch, one after the other from `base` on.
+// The tensors of a batch, one after the other from `base` on, and their bytes with the gaps. base may be null.
 StepBatch lay_out(const Batch& batch, char* base, int64_t& num_bytes) {
   num_bytes = 0;
   const auto take = [&](DType dtype, int64_t width) {
-    const Tensor tensor(base + num_bytes, dtype, {batch.num_samples, width});
+    const Tensor tensor(base == nullptr ? nullptr : base + num_bytes, dtype, {batch.num_samples, width});
     num_bytes += (tensor.num_bytes() + kAlignment - 1) / kAlignment * kAlignment;
     return tensor;
   };
