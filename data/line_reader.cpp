@@ -7,7 +7,7 @@
 namespace engram {
 
 LineReader::LineReader(const std::string& path, int64_t max_line_bytes)
-    : file_(path), max_line_bytes_(static_cast<size_t>(max_line_bytes)), buffer_(size_t{1} << 18) {}
+    : file_(path), max_line_bytes_(static_cast<size_t>(max_line_bytes)), buffer_(size_t{1} << 16) {}
 
 bool LineReader::fill() {
   begin_ = 0;

@@ -138,7 +138,7 @@ struct TextFile::State {
   std::string path;
   int file;
   std::variant<PlainDecoder, GzipDecoder, XzDecoder, ZstdDecoder> decoder;
-  std::vector<uint8_t> buffer = std::vector<uint8_t>(size_t{1} << 18);
+  std::vector<uint8_t> buffer = std::vector<uint8_t>(size_t{1} << 16);
   Progress progress;
   RunningDigest digest;
 

@@ -39,6 +39,13 @@ std::vector<std::string> paths_ending_in(const std::vector<FieldInfo>& fields, c
   return paths;
 }
 
+// Listed once: it takes longer than reading a file, and sweeps read hundreds.
+template <class Config>
+const std::vector<FieldInfo>& known_fields() {
+  static const std::vector<FieldInfo> kFields = config_fields(Config{});
+  return kFields;
+}
+
 }  // namespace
 
 // Visitor that moves the values of the tree at hand into the configuration.
@@ -71,7 +78,7 @@ std::string read_config_file(const std::string& path) {
 }
 
 template <class Config>
-ConfigReader<Config>::ConfigReader() : fields_(config_fields(Config{})) {}
+ConfigReader<Config>::ConfigReader() : fields_(known_fields<Config>()) {}
 
 template <class Config>
 void ConfigReader<Config>::add_file(std::string_view text, std::string_view name) {

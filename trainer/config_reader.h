@@ -59,7 +59,7 @@ class ConfigReader {
   std::string message() const;
 
   Config config_;
-  std::vector<FieldInfo> fields_;
+  const std::vector<FieldInfo>& fields_;
   std::vector<std::string> sources_;
   Place top_;                            // where missing keys are told
   bool broken_ = false;                  // a file could not be read as a whole

@@ -15,8 +15,11 @@ namespace {
 RunConfig small_run() {
   RunConfig config = test::tiny_run();
   config.model.hidden = 8;
+  config.model.num_layers = 1;
+  config.model.num_dense_layers = 0;
   config.model.attention = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 8};
   config.model.moe.num_experts = 2;
+  config.model.engram.layers = {0};
   config.model.engram.memory_dim = 4;
   config.model.engram.rows_per_head = {11};
   return config;
