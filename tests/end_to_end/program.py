@@ -26,6 +26,7 @@ ENVIRONMENT = dict(
     OMPI_ALLOW_RUN_AS_ROOT="1",
     OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
     OMPI_MCA_btl_vader_single_copy_mechanism="none",  # containers forbid reading another process's memory
+    OMPI_MCA_mpi_yield_when_idle="1",  # more ranks than cores: those that wait shall not take the time of the others
     OPENBLAS_NUM_THREADS="1",
     ASAN_OPTIONS="detect_leaks=0",  # MPI libraries keep what they allocate
 )
