@@ -97,6 +97,7 @@ struct Transfer {
   Block block;
   MPI_Request request = MPI_REQUEST_NULL;
   std::vector<Segments> segments;
+  char empty[2];  // stand for sides without rows: Open MPI takes equal addresses for MPI_IN_PLACE, and waits for ever
   Buffer scratch;
 };
 
@@ -262,8 +263,10 @@ Pending MpiCommunicator::all_to_all_rows(Stream& stream, const Tensor& send, std
   transfer->segments = {Segments(send_counts), Segments(recv_counts)};
   const Segments &out = transfer->segments[0], &in = transfer->segments[1];
   const MPI_Datatype row = transfer->block.type();
-  check_mpi(MPI_Ialltoallv(send.data, out.counts.data(), out.begins.data(), row, recv.data, in.counts.data(),
-                           in.begins.data(), row, handle_, &transfer->request),
+  const void* from = send.numel() == 0 ? &transfer->empty[0] : send.data;
+  void* to = recv.numel() == 0 ? &transfer->empty[1] : recv.data;
+  check_mpi(MPI_Ialltoallv(from, out.counts.data(), out.begins.data(), row, to, in.counts.data(), in.begins.data(), row,
+                           handle_, &transfer->request),
             "MPI_Ialltoallv");
   return Pending([transfer] { transfer->wait(); });
 }

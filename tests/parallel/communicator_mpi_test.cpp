@@ -182,19 +182,12 @@ TEST(CommunicatorTest, AllReduceFoldsInRankOrderInPlace) {
 
 // How many rows rank `from` sends to rank `to`: every pattern has empty segments, `pattern` 3 empty ranks as well.
 int64_t num_rows_between(int from, int to, int pattern) {
-  switch (pattern) {
-    case 0:
-      return 0;
-    case 1:
-      return (from * 5 + to * 3) % 4;
-    case 2:
-      return from == to ? 0 : 1;
-    default:
-      return from % 2 == 0 && to == 1 ? 37 : 0;
-  }
+  const int64_t counts[] = {0, (from * 5 + to * 3) % 4, from == to ? 0 : 1, from % 2 == 0 && to == 1 ? 37 : 0};
+  return counts[pattern];
 }
 
-void check_all_to_all(Communicator& group, int pattern, int64_t width) {
+// What is sent and what is received lie side by side, so that an empty side has the address of the other.
+void check_all_to_all(Communicator& group, int pattern, int64_t width, bool send_first = true) {
   Stream stream = CpuQueue{};
   std::vector<int64_t> send_counts, recv_counts;
   std::vector<float> send, want;
@@ -207,20 +200,27 @@ void check_all_to_all(Communicator& group, int pattern, int64_t width) {
     for (const float value : values_of<float>(peer * 100 + group.rank(), recv_counts.back() * width))
       want.push_back(value);
   }
-  std::vector<float> recv(want.size(), kPoison);
-  auto pending = group.all_to_all_rows(stream, tensor(send, width), send_counts, tensor(recv, width), recv_counts);
+  std::vector<float> both(send.size() + want.size(), kPoison);
+  const std::span sent = std::span(both).subspan(send_first ? 0 : want.size(), send.size());
+  const std::span recv = std::span(both).subspan(send_first ? send.size() : 0, want.size());
+  std::ranges::copy(send, sent.begin());
+  const auto rows = [&](std::span<float> values) {
+    return Tensor(values.data(), DType::kFloat32, {std::ssize(values) / width, width});
+  };
+  auto pending = group.all_to_all_rows(stream, rows(sent), send_counts, rows(recv), recv_counts);
   send_counts.assign(send_counts.size(), -1);  // read before the call returned
   recv_counts.assign(recv_counts.size(), -1);
   pending.wait();
-  expect_same_bits(recv, want);
+  expect_same_bits(std::vector(recv.begin(), recv.end()), want);
 }
 
 TEST(CommunicatorTest, AllToAllRowsMovesEverySegment) {
   test::for_each_world(kSizes, [](Communicator& world) {
     for_each_group(world, [](Communicator& group) {
       for (int pattern = 0; pattern < 4; ++pattern) {
-        check_all_to_all(group, pattern, 1);
-        check_all_to_all(group, pattern, 131);
+        for (const int64_t width : {1, 131}) {
+          for (const bool send_first : {true, false}) check_all_to_all(group, pattern, width, send_first);
+        }
       }
     });
   });
