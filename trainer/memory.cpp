@@ -38,8 +38,8 @@ void check_host_memory(Communicator& group, int64_t num_bytes) {
                     "parallel.table_placement: host, but this host has ", available,
                     " bytes of memory left, and the tables of its ", ranks_of_host,
                     " ranks with their optimizer's state take ", wanted,
-                    "; wanted fewer rows (model.engram.rows_per_head), a smaller state (optimizer.table.kind) or more "
-                    "hosts");
+                    " with the copy of a save (none where checkpoint.asynchronous is false); wanted fewer rows "
+                    "(model.engram.rows_per_head), a smaller state (optimizer.table.kind) or more hosts");
   });
 }
 
@@ -54,7 +54,8 @@ MemoryTable make_table(Stream& stream, Communicator& group, const RunConfig& con
   if (config.parallel.table_placement == TablePlacement::kHost) {
     const int64_t row_bytes = options.width * size_of(options.dtype) +
                               table_state_bytes_per_row(config.optimizer.table.kind, options.width, options.dtype);
-    check_host_memory(group, layout.num_slots(group.rank()) * row_bytes);
+    const int64_t num_copies = config.checkpoint.asynchronous ? 2 : 1;
+    check_host_memory(group, layout.num_slots(group.rank()) * row_bytes * num_copies);
   }
   return {stream, layout, group.rank(), options};
 }
