@@ -61,7 +61,7 @@ void load_intact(Replica& r, const RunIdentity& identity, const std::string& che
     }
     read_tensors(files, r, scope == LoadScope::kWeights);
   });
-  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream);
+  r.publish_weights();
   if (scope == LoadScope::kWeights) return;
   r.step = manifest.step;
   r.passed_batches = manifest.passed_batches;

@@ -92,7 +92,7 @@ void load_export(Replica& r, const RunIdentity& identity, const std::string& dir
     check_fits(r, identity, *source, directory);
   });
   together(r.world, [&] { fill(r, *source); });
-  for (ZeroGroup& group : r.zero_groups) group.publish(r.stream);
+  r.publish_weights();
 }
 
 void load_initial_weights(Replica& r, const RunIdentity& identity, const std::string& path) {

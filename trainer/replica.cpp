@@ -110,6 +110,11 @@ void Replica::await_weights(int64_t layer) {
   }
 }
 
+void Replica::publish_weights() {
+  for (ZeroGroup& group : zero_groups) group.publish(stream);
+  await_weights();
+}
+
 void Replica::add_zero_groups(ParameterStore& parameters, Communicator& group) {
   const auto seed = static_cast<uint64_t>(config.run.seed);
   parameters.allocate(stream, group.size(), segment_elements(config));

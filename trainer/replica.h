@@ -54,6 +54,9 @@ struct Replica {
 
   // Ends the gathering of the weights that forward reads up to a layer, see Context::before_layer; by default of all.
   void await_weights(int64_t layer = std::numeric_limits<int64_t>::max());
+  // Brings the weights to all ranks, after somebody else than the optimizer wrote them where they are owned, and waits
+  // for them: an exception that follows may free them.
+  void publish_weights();
   // For one micro-batch: without statistics.
   Context context(int64_t num_sequences, int64_t seq_len) {
     return {.stream = stream,

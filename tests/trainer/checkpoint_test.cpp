@@ -53,6 +53,25 @@ TEST(Checkpoint, ResumeEqualsTheUnbrokenRunBitForBit) {
   }
 }
 
+// Weights as this rank would read them now.
+std::vector<std::byte> present_weights(Replica& r) {
+  std::vector<std::byte> bits;
+  for (const ZeroGroup& group : r.zero_groups) test::append_bits(r.stream, group.segment().values, bits);
+  return bits;
+}
+
+TEST(Checkpoint, NoWeightIsOnItsWayOnceItIsLoaded) {
+  const TemporaryDirectory directory;
+  run_ranks(2, [&](Communicator& world) {
+    TinyReplica saved(tiny_run(), world, DType::kFloat32), loaded(tiny_run(), world, DType::kFloat32);
+    test::made_up_steps(saved.replica, 3);
+    save_checkpoint(saved.replica, tiny_identity(), directory.path());
+    load_checkpoint(loaded.replica, tiny_identity(), newest_checkpoint(directory.path()).value(), LoadScope::kResume);
+    saved.replica.await_weights();
+    EXPECT_TRUE(present_weights(loaded.replica) == present_weights(saved.replica));
+  });
+}
+
 TEST(Checkpoint, ResumeWithConvolutionWithoutMemoryAndWithoutExperts) {
   RunConfig conv = tiny_run(), plain = tiny_run(), dense = tiny_run();
   conv.model.engram.conv = true;
