@@ -16,11 +16,13 @@ ZeroGroup::ZeroGroup(Stream& stream, const ParameterStore& store, const Paramete
 }
 
 void ZeroGroup::update(Stream& stream, const Tensor& control) {
+  arriving_.wait();
   optimizer_.update(stream, control, own_values(), own_grads());
   arriving_ = reducer_.all_gather(stream, segment_.values);
 }
 
 void ZeroGroup::publish(Stream& stream) {
+  arriving_.wait();
   optimizer_.publish(stream, own_values());
   arriving_ = reducer_.all_gather(stream, segment_.values);
 }

@@ -23,9 +23,10 @@ class ZeroGroup {
   Pending reduce(Stream& stream) const { return reducer_.reduce_scatter(stream, segment_.grads); }
   // The owned gradients [part_size], after reduce().
   Tensor own_grads() const { return reducer_.own_part(segment_.grads); }
-  // Updates the owned weights, control [4] as in kernels/update_control.h, and begins to gather the values of all.
+  // Updates the owned weights, control [4] as in kernels/update_control.h, and begins to gather the values of all, once
+  // those that are still on their way are there.
   void update(Stream& stream, const Tensor& control);
-  // Rounds the weights and begins to gather them, after somebody else than update() wrote them.
+  // Rounds the weights and begins to gather them in the same way, after somebody else than update() wrote them.
   void publish(Stream& stream);
   // Nobody reads the values of a segment before this, which ends what update() or publish() began.
   void await_values() { arriving_.wait(); }

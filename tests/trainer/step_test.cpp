@@ -107,6 +107,16 @@ TEST(TrainStep, SegmentsOfParametersChangeNoLoss) {
   EXPECT_EQ(losses[1], losses[2]);
 }
 
+TEST(TrainStep, WeightsMayBePublishedWhileOthersAreOnTheirWay) {
+  run_ranks(2, [](Communicator& world) {
+    TinyReplica once(tiny_run(), world, DType::kFloat32), again(tiny_run(), world, DType::kFloat32);
+    test::made_up_step(once.replica);
+    test::made_up_step(again.replica);  // which ends in the gathering of weights
+    again.replica.publish_weights();
+    EXPECT_EQ(bits_of(again.replica), bits_of(once.replica));
+  });
+}
+
 TEST(TrainStep, AccumulationEqualsOneMicroBatch) {
   RunConfig whole = tiny_run(), pieces = tiny_run();
   whole.train.micro_batch = 4;
