@@ -24,6 +24,11 @@ std::optional<ExpertExchange> make_expert_exchange(const RunConfig& config, Comm
   return ExpertExchange(group, shard, config.parallel.expert_headroom);
 }
 
+// Of micro-batches of all inputs of a rank, and as many whose memory has moved since.
+int64_t max_graph_keys(const Replica& r) {
+  return 2 * std::ssize(r.inputs) * r.local_sequences() / r.config.train.micro_batch;
+}
+
 // Micro-batch of the right shape that lies nowhere.
 MicroBatch dry_micro_batch(const RunConfig& config) {
   const int64_t count = config.train.micro_batch, seq_len = config.data.seq_len;
@@ -89,7 +94,8 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
       experts(make_expert_exchange(config, *mesh.expert().shard)),
       model(store, config.model, model_options(config, expert_store, mesh.expert().shard->rank())),
       state(stream, config),
-      arena(device_of(stream), activation_bytes(config, world.size(), dtype)) {
+      arena(device_of(stream), activation_bytes(config, world.size(), dtype)),
+      graphs(max_graph_keys(*this)) {
   set_deterministic(stream, config.train.deterministic);
   add_zero_groups(store, mesh.data());
   if (experts) add_zero_groups(expert_store, *mesh.expert().replica);

@@ -44,10 +44,10 @@ struct Replica {
   LanguageModel model;
   std::deque<ZeroGroup> zero_groups;  // of the stores' segments
   std::optional<Memory> memory;
-  StepState state;    // sums and decisions of the step at hand, and what those of the next depend on
-  Arena arena;        // activations of one step
-  WorkGraphs graphs;  // of its micro-batches
+  StepState state;  // sums and decisions of the step at hand, and what those of the next depend on
+  Arena arena;      // activations of one step
   std::array<StepInput, 2> inputs;
+  WorkGraphs graphs;  // of the micro-batches of all inputs
   int64_t num_inputs = 0;
   int64_t step = 0;            // steps issued, skipped ones included
   int64_t passed_batches = 0;  // of the data, on top: step + passed_batches is the position there

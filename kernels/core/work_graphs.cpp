@@ -9,9 +9,6 @@ namespace engram {
 #if ENGRAM_WITH_CUDA
 namespace {
 
-// Where memory moves that often, old graphs are of no use.
-constexpr size_t kMostGraphs = 64;
-
 // The work of body() as a graph; none of it runs.
 cudaGraph_t record(const CudaQueue& queue, const std::function<void()>& body) {
   ENGRAM_CUDA_CHECK(cudaStreamBeginCapture(queue.handle, cudaStreamCaptureModeThreadLocal));
@@ -35,7 +32,7 @@ void WorkGraphs::Release::operator()(CUgraphExec_st* graph) const { cudaGraphExe
 void WorkGraphs::run(Stream& stream, const Key& key, const std::function<void()>& body) {
   const auto* queue = std::get_if<CudaQueue>(&stream);
   if (queue == nullptr || queue->profile != nullptr) return body();
-  if (graphs_.size() >= kMostGraphs && !graphs_.contains(key)) graphs_.clear();
+  if (std::ssize(graphs_) >= max_keys_ && !graphs_.contains(key)) graphs_.clear();
   const auto [place, is_new] = graphs_.try_emplace(key);
   if (is_new) return body();
   if (!place->second) {

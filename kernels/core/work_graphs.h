@@ -15,8 +15,12 @@ namespace engram {
 class WorkGraphs {
  public:
   // What tells one piece of work from another: all memory that it reads and writes and that may lie elsewhere another
-  // time. Sizes must follow from it.
+  // time. Sizes must follow from it. Memory that is not named, such as a library's workspace, must not move.
   using Key = std::vector<const void*>;
+
+  // max_keys: that are remembered at a time; one more, and all are forgotten. At least as many as come in turn, or no
+  // graph is ever launched, and some to spare where memory moves.
+  explicit WorkGraphs(int64_t max_keys) : max_keys_(max_keys) {}
 
   // Issues the work that body() issues: runs body() the first time that a key is seen, records it as a graph the
   // second time, and from then on launches the graph without calling body(). The work must be on this stream alone,
@@ -33,6 +37,7 @@ class WorkGraphs {
   };
   using Graph = std::unique_ptr<CUgraphExec_st, Release>;
 
+  int64_t max_keys_;
   std::map<Key, Graph> graphs_;  // without a graph: seen once
   int64_t num_launched_ = 0;
 };

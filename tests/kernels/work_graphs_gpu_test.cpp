@@ -12,7 +12,7 @@ struct WorkGraphsGpuTest : test::GpuFixture {
 
 TEST_F(WorkGraphsGpuTest, RepeatTheWorkOfEachKey) {
   const Tensor increment = steps(), first = steps(), second = steps();
-  WorkGraphs graphs;
+  WorkGraphs graphs(2);
   int num_calls = 0;
   for (const Tensor& sum : {first, second, first, second, first, first}) {
     graphs.run(stream, {sum.data}, [&] {
@@ -28,9 +28,21 @@ TEST_F(WorkGraphsGpuTest, RepeatTheWorkOfEachKey) {
   }
 }
 
+TEST_F(WorkGraphsGpuTest, AreForgottenWhereTooManyKeysCome) {
+  const Tensor increment = steps(), sum = steps();
+  for (const auto& [max_keys, num_launched] : {std::pair{99, 0}, {100, 200}}) {
+    WorkGraphs graphs(max_keys);
+    for (int64_t i = 0; i < 300; ++i) {
+      graphs.run(stream, {&graphs + i % 100}, [&] { accumulate(stream, increment, sum); });
+    }
+    EXPECT_EQ(graphs.num_launched(), num_launched);
+  }
+  EXPECT_EQ(test::element(download(sum), 3), 601 * 3.0);
+}
+
 TEST_F(WorkGraphsGpuTest, AnErrorInTheWorkLeavesTheStreamUsable) {
   const Tensor increment = steps(), sum = steps();
-  WorkGraphs graphs;
+  WorkGraphs graphs(1);
   graphs.run(stream, {sum.data}, [] {});
   EXPECT_EQ(test::error_of([&] { graphs.run(stream, {sum.data}, [] { throw Error("no work"); }); }), "no work");
   accumulate(stream, increment, sum);

@@ -7,7 +7,7 @@ namespace {
 
 TEST(WorkGraphs, TheCpuRunsTheWorkEachTime) {
   Stream stream = CpuQueue{};
-  WorkGraphs graphs;
+  WorkGraphs graphs(1);
   int num_calls = 0;
   for (int i = 0; i < 3; ++i) graphs.run(stream, {&graphs}, [&] { ++num_calls; });
   EXPECT_EQ(num_calls, 3);

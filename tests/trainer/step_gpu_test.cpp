@@ -139,6 +139,12 @@ void expect_graphs_to_change_nothing(RunConfig config) {
 
 TEST_F(StepGpuTest, GraphsChangeNoBit) { expect_graphs_to_change_nothing(without_memory(gpu_run())); }
 TEST_F(StepGpuTest, GraphsChangeNoBitWithMemory) { expect_graphs_to_change_nothing(gpu_run()); }
+TEST_F(StepGpuTest, GraphsChangeNoBitOfManyMicroBatches) {
+  RunConfig config = without_memory(gpu_run());
+  config.train.global_batch = 40;
+  config.train.micro_batch = 1;
+  expect_graphs_to_change_nothing(config);
+}
 
 // Spoils one gain for the next step alone, in the values that the model computes with.
 void set_gain(Replica& r, double value) {
