@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/core/device.h"
 #include "kernels/core/host_threads.h"
@@ -131,6 +132,7 @@ void StagedRows::begin(Stream& stream) {
                as_words(other().arrays[i]).rows(0, num_staying));
   }
   away_ = leaving_slots_;
+  is_settled_ = false;
   current_ = 1 - current_;
   begun_.record(stream);
 }
@@ -159,6 +161,7 @@ void StagedRows::bring_away(Stream& stream) {
 }
 
 void StagedRows::settle(Stream& stream) {
+  if (std::exchange(is_settled_, true)) return;
   bring_away(stream);
   bring_home(stream, current(), current().places, current().slots);
 }

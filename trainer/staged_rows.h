@@ -34,7 +34,8 @@ class StagedRows {
   // [m] int64: which of them is that of each slot.
   const Tensor& places() const { return current().places; }
 
-  // Brings `home` up to date; the current set stays. Blocks the host until the stream is done.
+  // Brings `home` up to date; the current set stays, and is not updated again before the next begin(). Blocks the host
+  // until the stream is done, but for a second time between two begin(), when `home` is up to date already.
   void settle(Stream& stream);
   // Rows `slots` [n] of the first array of `home`, on the device until the next read(): after settle(), those of the
   // table. Blocks the host.
@@ -79,6 +80,7 @@ class StagedRows {
   Tensor device_staying_, device_leaving_;
   Numbers staying_memory_, leaving_memory_;
   std::vector<int64_t> away_;  // slots that are in the set before alone, and not home yet
+  bool is_settled_ = true;
   ReusedBuffer slots_memory_, read_memory_, host_read_memory_;
   Event sent_;   // the set that was prepared
   Event begun_;  // the current set

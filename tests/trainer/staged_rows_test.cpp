@@ -51,7 +51,6 @@ std::vector<int64_t> drawn_slots(int step, uint32_t one_in) {
   return slots;
 }
 
-// True where a slot is in neither of the two sets that may be on the device.
 bool is_home(int64_t slot, const std::vector<int64_t>& current) {
   return !std::binary_search(current.begin(), current.end(), slot);
 }
@@ -80,13 +79,17 @@ void expect_table_keeps_up(int num_threads, uint32_t one_in) {
       update_row(stage.arrays(), host_span<int64_t>(stage.places())[i], current[i], step);
       update_row(want.arrays(), current[i], current[i], step);
     }
+    if (step % 4 == 2) {
+      stage.settle(stream);  // as before a save: the next set is not prepared yet
+      EXPECT_TRUE(home == want);
+    }
     next = drawn_slots(step + 1, one_in);
     stage.prepare(stream, {next.data(), DType::kInt64, {std::ssize(next)}});
     for (int64_t slot = 0; slot < kSlots; ++slot) {
       if (is_home(slot, current)) expect_equal_rows(home, want, slot);
     }
     if (step % 9 != 5) continue;
-    stage.settle(stream);  // as before a save: between a set that was prepared and its turn
+    stage.settle(stream);
     EXPECT_TRUE(home == want);
     std::vector<int64_t> any{7, 3, 100};
     const Tensor read = stage.read(stream, {any.data(), DType::kInt64, {3}});
@@ -95,6 +98,20 @@ void expect_table_keeps_up(int num_threads, uint32_t one_in) {
   }
   stage.settle(stream);
   EXPECT_TRUE(home == want);
+}
+
+TEST(StagedRows, SettlingTwiceBringsNothingHomeAgain) {
+  Table home;
+  Stream stream = CpuQueue{};
+  StagedRows stage(Device::kCpu, home.arrays(), 1);
+  std::vector<int64_t> slots{3, 7};
+  stage.prepare(stream, {slots.data(), DType::kInt64, {2}});
+  stage.begin(stream);
+  for (const int count : {40, 41}) {
+    home.count[3] = count;
+    stage.settle(stream);
+    EXPECT_EQ(home.count[3], count == 40 ? 0 : 41);
+  }
 }
 
 TEST(StagedRows, KeepsATableUpToDate) {
