@@ -79,6 +79,7 @@ class TrainRun {
     pulse_.rest(Pulse::Place::kSave);
     if (running_) wait_running();
     finish_save();
+    if (rewind_ && after_ && !has_saved_) rewind_->times = after_->times + 1;
     if (!rewind_) requests_.fulfilled(request_);
     if (is_first()) finish();
     return gives_up() ? kExitGiveUp : exit_code_of(request_);
@@ -201,7 +202,6 @@ class TrainRun {
   void begin_rewind(const StepReport& report) {
     rewind_ = {
         .step = report.step, .passed_batches = replica_.passed_batches, .loss = report.loss, .norm = report.norm};
-    if (after_ && !has_saved_) rewind_->times = after_->times + 1;
   }
 
   void tell_spike(const StepReport& report) {
