@@ -80,7 +80,7 @@ class TrainRun {
     if (running_) wait_running();
     finish_save();
     if (rewind_ && after_ && !has_saved_) rewind_->times = after_->times + 1;
-    if (!rewind_) requests_.fulfilled(request_);
+    if (!rewind_ || gives_up()) requests_.fulfilled(request_);
     if (is_first()) finish();
     return gives_up() ? kExitGiveUp : exit_code_of(request_);
   }
