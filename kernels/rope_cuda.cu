@@ -126,13 +126,13 @@ __global__ void __launch_bounds__(kBlockSize, 2)
         share.fetch(gain_of(a.norm, head), gain_raws);
         share.widen(gain_raws, gain);
         share.widen(x_raws[at], x);
-        const bool is_query = head < a.norm.num_query_heads;
+        const bool is_query = head < a.norm.num_query_heads, is_key = !is_query && head < num_heads;
         const Acc inv_rms = share.inverse_rms(x, a.norm.eps);
         Acc dot = 0;
         share.for_each([&](int round, int part, int i) {
           const Acc normed = x[round][part][i] * inv_rms, dvalue = g[round][part][i];
           dgain[0][round][part][i] += is_query ? dvalue * normed : Acc(0);
-          dgain[1][round][part][i] += is_query ? Acc(0) : dvalue * normed;
+          dgain[1][round][part][i] += is_key ? dvalue * normed : Acc(0);
           x[round][part][i] = normed;
           g[round][part][i] = dvalue * gain[round][part][i];
           dot += g[round][part][i] * normed;
