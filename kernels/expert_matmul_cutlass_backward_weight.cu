@@ -8,13 +8,13 @@ template <int kColumns>
 using Gemm = ExpertGemm<cutlass::layout::ColumnMajor, cutlass::layout::RowMajor, float, kColumns>;
 
 // After how many rows a sum is cut. A tile of the result is one multiprocessor's, however many rows it sums over: of
-// few small experts, or where one has most of the rows, most of the card would be idle.
-int64_t rows_between_cuts(const CudaResources& card, const ExpertMatmulBackwardWeight<bfloat16>& args,
-                          ExpertTiles tiles) {
-  constexpr int64_t kTilesEach = 2, kLeastRows = 512;
+// few small experts, or where one has most of the rows, most of the card would be idle. The same on any device, with
+// the multiprocessors of an H200: the order of the sums depends on it.
+int64_t rows_between_cuts(const ExpertMatmulBackwardWeight<bfloat16>& args, ExpertTiles tiles) {
+  constexpr int64_t kProcessors = 132, kTilesEach = 2, kLeastRows = 512;
   const int64_t columns = tiles == ExpertTiles::kWide ? 192 : 128;
   const int64_t num_tiles = int64_t{blocks_for(args.dweight.size(1), 128)} * blocks_for(args.dweight.size(2), columns);
-  const int64_t num_parts = std::max<int64_t>(1, kTilesEach * card.num_multiprocessors / num_tiles);
+  const int64_t num_parts = std::max<int64_t>(1, kTilesEach * kProcessors / num_tiles);
   return std::max(kLeastRows, (args.x.size(0) + num_parts - 1) / num_parts);
 }
 
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kBlockSize) add_parts_kernel(ExpertProducts pr
 
 void run_cutlass(CudaQueue& queue, const ExpertMatmulBackwardWeight<bfloat16>& args, ExpertTiles tiles) {
   const int64_t out = args.dweight.size(1), in = args.dweight.size(2), size = out * in;
-  const int64_t stretch = rows_between_cuts(*queue.resources, args, tiles);
+  const int64_t stretch = rows_between_cuts(args, tiles);
   const int64_t num_cuts = std::max<int64_t>(0, (args.x.size(0) - 1) / stretch);
   int64_t used = 0;
   float* of_cuts = num_cuts == 0 ? nullptr : scratch<float>(queue, num_cuts * size, used);
