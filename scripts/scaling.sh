@@ -13,12 +13,13 @@ cd "$(dirname "$0")/.." || exit
 . scripts/environment.sh
 
 output=build/scaling
+parts=" weak tables exchange strong experts published "
 only=" "
 on_cpu=
 while [ $# -gt 0 ]; do
   case $1 in
-    --output) output=$2; shift ;;
-    --only) only+="$2 "; shift ;;
+    --output) output=${2:-}; [ -n "$output" ] || fail "--output names no directory"; shift ;;
+    --only) only+="${2:-} "; [[ $parts == *" ${2:-} "* ]] || fail "--only ${2:-}: is no part; see --help"; shift ;;
     --cpu) on_cpu=1 ;;
     --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     *) fail "unknown option $1; see --help" ;;
@@ -45,6 +46,7 @@ mkdir -p "$output/configs"
 output=$(realpath "$output")
 results=$output/results.jsonl
 : > "$results"
+: > "$output/all.log"
 cp configs/bench/*.yaml "$output/configs"
 if [ -n "$on_cpu" ]; then
   sed -i -E 's/(device): .*/\1: cpu/; s/(vocab_size|logits_chunk): .*/\1: 512/; s/(num_layers|num_heads): .*/\1: 2/
@@ -81,8 +83,9 @@ model() {
   local name=$1 gpus=$2 sequences=$3
   shift 3
   "$engram" estimate "$output/configs/b_engram.yaml" "$@" --network ib400 --ranks "$gpus" --local-batch "$sequences" |
-    awk -v name="$name" 'END { printf "{\"kind\": \"model\", \"name\": \"%s\", \"devices\": %d, \"fetch\": \"%s\", " \
-      "\"return\": \"%s\", \"exposed\": \"%s\"}\n", name, $1, $9, $10, $13 }' >> "$results"
+    awk -v name="$name" 'END { if (NF < 13) exit 1
+      printf "{\"kind\": \"model\", \"name\": \"%s\", \"devices\": %d, ", name, $1
+      printf "\"fetch\": \"%s\", \"return\": \"%s\", \"exposed\": \"%s\"}\n", $9, $10, $13 }' >> "$results" || failed=1
 }
 
 if wanted weak; then # as many tokens on each GPU

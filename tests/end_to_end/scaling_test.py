@@ -40,10 +40,16 @@ class Scaling(unittest.TestCase):
             broken = pathlib.Path(directory) / "engram"
             broken.write_text('#!/bin/sh\n[ "$1" = --version ] || { echo "out of order"; exit 3; }\n', encoding="utf-8")
             broken.chmod(0o755)
-            result, lines = self.run_script("strong", engram=broken)
+            result, lines = self.run_script("strong", "tables", engram=broken)
         self.assertEqual(result.returncode, 1)
         self.assertGreaterEqual(result.stdout.count("out of order"), 4)  # two models, on one rank and on two
-        self.assertEqual(lines, [])
+        self.assertEqual(lines, [])  # nor what the scale model failed to say
+
+    def test_an_unknown_part_is_refused(self):
+        script = [program.SOURCES / "scripts" / "scaling.sh", "--only", "week"]
+        result = subprocess.run(script, capture_output=True, text=True, check=False, timeout=program.TIME_LIMIT)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("--only week: is no part", result.stdout + result.stderr)
 
 
 if __name__ == "__main__":
