@@ -36,7 +36,10 @@ def arguments():
     parser.add_argument("--validation", metavar="DIR", help="dump of held-out samples; with --validate-every")
     parser.add_argument("--validate-every", type=int, default=0, metavar="STEPS", help="0: never; one card")
     parser.add_argument("--json", metavar="FILE")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.validate_every > 0 and (not args.validation or int(os.environ.get("WORLD_SIZE", 1)) > 1):
+        parser.error("--validate-every wants --validation, and one card")
+    return args
 
 
 class Optimizer:
@@ -123,7 +126,7 @@ def train_step(model, called, optimizer, batch, world_size):
 
 
 class Validation:
-    """The loss over all samples of another dump, every so many steps."""
+    """The loss over another dump's samples, as many as fill micro-batches, every so many steps."""
 
     def __init__(self, args, config, device):
         self.every = args.validate_every
