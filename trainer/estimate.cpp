@@ -231,6 +231,7 @@ std::string estimate_text(const RunConfig& config, int64_t world_size) {
     add_host_memory(text, memory.host);
     text += "checkpoint\n";
     add_line(text, "of all ranks", mebibytes(checkpoint_bytes(config, world_size)));
+    add_line(text, "files", std::to_string(world_size + 2));  // one of each rank, manifest, configuration
   }
   return text;
 }

@@ -30,4 +30,5 @@ def compare(corpus, shape, ranks, *settings):
     peak = corpus.metrics(name)[-1]["mem"]
     checkpoint = next((corpus.run_directory(name) / "checkpoints").iterdir())
     stored = sum(path.stat().st_size for path in checkpoint.iterdir())
+    assert int(re.search(r"^  files +(\d+)$", text, re.MULTILINE)[1]) == len(list(checkpoint.iterdir())), text
     return (mebibytes(text, "total"), peak / 2**20), (mebibytes(text, "of all ranks"), stored / 2**20)
