@@ -72,7 +72,7 @@ wanted() { [[ $skip != *" $1 "* ]]; }
 
 if wanted tests; then
   for program in "$bundle"/bin/*_tests; do
-    part "$(basename "$program")" "$program" --gtest_filter='*GpuTest*:*Cuda*' --gtest_brief=1
+    part "$(basename "$program")" "$program" --gtest_filter='*GpuTest*:*Cuda*:Nccl*' --gtest_brief=1
   done
 fi
 if wanted sanitizer && command -v compute-sanitizer > /dev/null; then
