@@ -1,5 +1,8 @@
 #include "model/language_model.h"
 
+#include <fmt/format.h>
+
+#include <cmath>
 #include <numeric>
 
 #include "kernels/elementwise.h"
@@ -35,7 +38,7 @@ struct Model {
 
   Model(const ModelConfig& model_config, const LanguageModelOptions& options)
       : config(model_config), store(DType::kFloat64), model(store, config, options) {
-    store.allocate(stream, 1);
+    store.allocate(stream, 1, 0);  // a segment for each layer
     store.initialize(stream, 12);
     for (const Parameter& p : store.parameters()) {  // gains away from 1, convolution away from 0
       for (int64_t i = 0; i < p.numel(); ++i) {
@@ -73,7 +76,14 @@ struct Model {
     return tensor;
   }
 
-  Context context() { return {.stream = stream, .arena = arena, .num_sequences = kSequences, .seq_len = kSeqLen}; }
+  Context context() {
+    return {.stream = stream,
+            .arena = arena,
+            .num_sequences = kSequences,
+            .seq_len = kSeqLen,
+            .before_layer = before_layer,
+            .on_gradients = on_gradients};
+  }
 
   // Sum of the losses.
   double loss() {
@@ -115,6 +125,7 @@ struct Model {
   Tensor rows, row_grads, loads;
   FetchedRows fetched;
   MicroBatch batch;
+  std::function<void(int64_t)> before_layer, on_gradients;
 };
 
 // Central differences hold only away from the gate's clamp and from a change of the chosen experts.
@@ -221,6 +232,51 @@ TEST(LanguageModel, RecomputeCountsTheLoadOnce) {
     EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), kTokens * m.config.moe.top_k);
     m.loss();  // evaluation counts nothing
     EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), kTokens * m.config.moe.top_k);
+  }
+}
+
+std::vector<double> elements(const Tensor& tensor) {
+  const auto span = host_span<double>(tensor);
+  return {span.begin(), span.end()};
+}
+
+// With weights that are there when forward asks for their layer, and not before.
+void expect_layers_to_be_told(const ModelConfig& config, const LanguageModelOptions& options) {
+  Model want(config, options), m(config, options);
+  LanguageModel::Saved want_saved, saved;
+  want.add_gradients(want_saved);
+
+  const std::vector<ParameterSegment>& segments = m.store.segments();
+  ASSERT_EQ(std::ssize(segments), config.num_layers + 1);
+  std::vector<std::vector<double>> values, told(segments.size());
+  for (const ParameterSegment& segment : segments) {
+    values.push_back(elements(segment.values));
+    std::ranges::fill(host_span<double>(segment.values), std::nan(""));
+  }
+  m.before_layer = [&](int64_t layer) {
+    for (size_t i = 0; i < segments.size(); ++i) {
+      if (segments[i].first_layer <= layer) std::ranges::copy(values[i], host_span<double>(segments[i].values).begin());
+    }
+  };
+  m.on_gradients = [&](int64_t layer) {
+    for (size_t i = 0; i < segments.size(); ++i) {
+      if (segments[i].first_layer >= layer && told[i].empty()) told[i] = elements(segments[i].grads);
+    }
+  };
+  m.add_gradients(saved);
+  EXPECT_TRUE(test::same_bits(m.store.grads(), want.store.grads())) << "weights were read too early";
+  EXPECT_TRUE(told[0].empty()) << "the embedding is complete after all layers";
+  for (size_t i = 1; i < segments.size(); ++i) EXPECT_EQ(told[i], elements(segments[i].grads)) << "segment " << i;
+}
+
+TEST(LanguageModel, TellsWhenItReadsALayersWeightsAndWhenItsGradientsAreComplete) {
+  for (const bool tied : {false, true}) {
+    for (const bool recompute : {false, true}) {
+      SCOPED_TRACE(fmt::format("tied: {}, recompute: {}", tied, recompute));
+      ModelConfig config = small_model();
+      config.tie_embeddings = tied;
+      expect_layers_to_be_told(config, {.recompute = recompute});
+    }
   }
 }
 
