@@ -209,7 +209,7 @@ void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
 
 PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
-  check_rows(weight, num_slots());
+  check_rows("row exchange: weight", weight, num_slots());
   const Tensor served = take_served(stream, plan);
   row_gather(stream, weight, plan.request_slots_, served);
   return send_served(stream, served, plan);
@@ -217,7 +217,7 @@ PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPl
 
 PendingRows RowExchange::begin_fetch_staged(Stream& stream, const Tensor& own_rows, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
-  check_rows(own_rows, plan.num_own_unique());
+  check_rows("row exchange: own rows", own_rows, plan.num_own_unique());
   const Tensor served = take_served(stream, plan);
   if (!plan.is_local_)
     row_gather(stream, own_rows, plan.own_inverse_, served);
@@ -228,9 +228,9 @@ PendingRows RowExchange::begin_fetch_staged(Stream& stream, const Tensor& own_ro
   return send_served(stream, served, plan);
 }
 
-void RowExchange::check_rows(const Tensor& rows, int64_t num_rows) const {
+void RowExchange::check_rows(const char* what, const Tensor& rows, int64_t num_rows) const {
   const bool rounds = row_type_.dtype == DType::kBFloat16 && rows.dtype == DType::kFloat32;
-  check_tensor("row exchange: weight", rows, rounds ? rows.dtype : row_type_.dtype, {num_rows, row_type_.width});
+  check_tensor(what, rows, rounds ? rows.dtype : row_type_.dtype, {num_rows, row_type_.width});
 }
 
 Tensor RowExchange::take_served(const Stream& stream, RowPlan& plan) const {

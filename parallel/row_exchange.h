@@ -92,7 +92,8 @@ class RowExchange {
   // Fetches the plan's rows from weight [num_slots, width], each rank's own shard, of the dtype of rows or float32.
   // Until wait() the weights must not change.
   PendingRows begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan);
-  // The same where the shard lies elsewhere, from the rows plan.own_slots() alone, [num_own_unique, width].
+  // The same where the shard lies elsewhere, from the rows plan.own_slots() alone, [num_own_unique, width]; only what
+  // this call queues reads them.
   PendingRows begin_fetch_staged(Stream& stream, const Tensor& own_rows, RowPlan& plan);
 
   // Sends sums [num_unique, width] in accumulator(dtype), the gradients of the fetched rows, to the owners.
@@ -115,7 +116,7 @@ class RowExchange {
   // Words of the device on the host, after waiting for the stream; they live until the next read.
   std::span<const int64_t> read(Stream& stream, const Tensor& words, RowPlan& plan) const;
 
-  void check_rows(const Tensor& rows, int64_t num_rows) const;
+  void check_rows(const char* what, const Tensor& rows, int64_t num_rows) const;
   Tensor take_served(const Stream& stream, RowPlan& plan) const;
   PendingRows send_served(Stream& stream, const Tensor& served, RowPlan& plan);
   detail::RowTransfer begin(Stream& stream, const detail::RowMessage& sent, const detail::RowMessage& received,
