@@ -54,7 +54,7 @@ struct ExpertProducts {
   }
 
  private:
-  // The first that ends behind the row.
+  // The first that ends after the row.
   __device__ int64_t expert_at(int64_t row) const {
     int64_t first = 0, last = num_experts();
     while (first < last) {

@@ -22,7 +22,7 @@ struct Context {
   Tensor loads = {};     // [num_mixtures, num_experts] int64: tokens routed to each expert, of mixtures in layer order
   Tensor gate_sum = {};  // [1] float64: sum of all Engram gates
   // Called by forward with -1 before it reads the embedding, then with each layer before the parameters of that layer;
-  // what follows the layers counts as part of the last one.
+  // the final norm and the head count as part of the last one.
   std::function<void(int64_t)> before_layer = {};
   // Called by backward with each layer, once the gradients of its parameters and of all later ones are complete.
   std::function<void(int64_t)> on_gradients = {};

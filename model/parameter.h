@@ -60,7 +60,8 @@ class ParameterStore {
   // Registers a state array of zeros; `value` of the reference is set by allocate(). All state arrays have one dtype.
   StateArray& add_state(std::string name, DType dtype, std::vector<int64_t> shape);
 
-  // What is registered from here on belongs to that layer and those after it. Layers ascend.
+  // What is registered up to the next begin_layer() belongs to that layer: forward does not read it before, and
+  // backward does not add to its gradients after, see Context::before_layer and on_gradients. Layers ascend.
   void begin_layer(int64_t layer) { layers_.push_back({std::ssize(parameters_), layer}); }
 
   // Cuts the parameters into segments of whole layers, of at least `least` elements but for the last one, and takes

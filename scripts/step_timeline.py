@@ -1,7 +1,7 @@
 """Training steps on a GPU, from what tests/end_to_end/cuda_trace.cpp wrote: python3 scripts/step_timeline.py FILE
 
   CUDA_INJECTION64_PATH=build/cuda/tests/libengram_cuda_trace.so ENGRAM_TRACE=trace \\
-    mpirun -np 2 build/cuda/engram bench step configs/bench/b_engram.yaml
+    mpirun -np 2 build/cuda/engram bench step configs/bench/b_engram.yaml --set train.graphs=false
   python3 scripts/step_timeline.py trace.0
 
 Prints, per step of the second half of the run: how long the computing stream had nothing to do, where threads of the

@@ -163,7 +163,7 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
 
 void add_host_memory(std::string& text, const HostMemoryEstimate& host) {
   if (host.total() == 0) return;
-  text += "memory of its host for each rank, program and libraries not counted\n";
+  text += "host memory of each rank, program and libraries not counted\n";
   if (host.tables > 0) {
     add_line(text, "tables", mebibytes(host.tables));
     add_line(text, "table optimizer", mebibytes(host.table_optimizer));

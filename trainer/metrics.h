@@ -29,7 +29,7 @@ struct StepMetrics {
   double experts_max_over_mean = kNotMeasured;
   double experts_dead = kNotMeasured;      // share of experts without a token
   double engram_unique = kNotMeasured;     // unique rows over requested rows
-  double engram_bytes = kNotMeasured;      // that ranks sent one another for rows and their gradients
+  double engram_bytes = kNotMeasured;      // that ranks sent one another to exchange rows
   double engram_imbalance = kNotMeasured;  // of the rows that ranks served: standard deviation over mean
   double engram_gate = kNotMeasured;       // mean gate
   int64_t skipped = 0;                     // 1 where the update was skipped

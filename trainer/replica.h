@@ -52,7 +52,7 @@ struct Replica {
   int64_t step = 0;            // steps issued, skipped ones included
   int64_t passed_batches = 0;  // of the data, on top: step + passed_batches is the position there
 
-  // Ends the gathering of the weights that forward reads up to a layer, see Context::before_layer; by default of all.
+  // Waits for the weights that forward reads up to a layer, see Context::before_layer; by default of all.
   void await_weights(int64_t layer = std::numeric_limits<int64_t>::max());
   // Brings the weights to all ranks, after somebody else than the optimizer wrote them where they are owned, and waits
   // for them: an exception that follows may free them.

@@ -190,7 +190,7 @@ void visit_fields(ParallelConfig& c, Visitor&& field) {
   field("table", c.table, Range{0, 1e6}, "ranks that share the memory tables; 0 = all ranks");
   field("table_placement", c.table_placement, "where the memory tables lie; host = in the memory of the rank's host");
   field("bucket_mib", c.bucket_mib, Range{0, 1e6},
-        "MiB of gradients that are summed over the ranks while the backward pass goes on; in whole layers");
+        "least MiB of gradients that ranks sum at once, in whole layers; 0 = layer by layer");
   field("timeout_seconds", c.timeout_seconds, Range{1, 1e6},
         "seconds until a collective of GPUs counts as lost, or a rank that others wait for outside of training steps");
   field("silence_seconds", c.silence_seconds, Range{0, 1e6},
@@ -250,7 +250,7 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
   field("recompute", c.recompute, "compute each block again in backward instead of keeping its activations");
   field("deterministic", c.deterministic, "the same bits on every run; false lets attention on CUDA add in any order");
   field("graphs", c.graphs, "a single card repeats the launches of a micro-batch as one CUDA graph");
-  field("max_skips", c.max_skips, Range{1, 1e9}, "steps in a row without a finite gradient that end the run");
+  field("max_skips", c.max_skips, Range{1, 1e9}, "skipped steps in a row, not finite or a spike, that end the run");
   field("spike_policy", c.spike_policy, "for a loss or norm that stands out: log, skip the step, or rewind");
   field("spike_sigma", c.spike_sigma, Range{0, 1e6},
         "standard deviations over the mean of the last 128 steps that make a spike");

@@ -16,7 +16,7 @@ struct StepReport {
   double experts_max_over_mean = 0;  // of the worst layer; 0 without experts
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
-  double exchanged_bytes = 0;        // for rows and their gradients, between all ranks
+  double exchanged_bytes = 0;        // that ranks sent one another to exchange rows
   double imbalance = 0;              // of the rows that ranks served: standard deviation over mean
   double mean_gate = 0;              // of all Engram gates; 0 without any
   Request request = Request::kNone;  // the strongest of all ranks

@@ -64,8 +64,8 @@ class TrainRun {
     if (!config.data.validation.empty()) open_validation();
   }
 
-  // Trains to the end, or until asked to leave, out of hope or to be begun again by another (rewind()); returns the
-  // exit code. Throws Interrupted before the first step.
+  // Trains to the end, or until asked to leave, out of hope, or at a spike that another run is to pass (rewind());
+  // returns the exit code. Throws Interrupted before the first step.
   int run() {
     requests_.leave_if_asked();
     resume();

@@ -20,7 +20,7 @@ struct DeviceInfo {
 // Of the device that the stream works on.
 DeviceInfo device_info(const Stream& stream);
 
-// What tells a card, or a slice of one (MIG), from every other in the world.
+// What tells a card from every other in the world.
 using CardUuid = std::array<uint8_t, 16>;
 // Of the card of that number among those that this process sees.
 CardUuid card_uuid(int index);

@@ -50,7 +50,7 @@ class Spikes(unittest.TestCase):
         program.run_well(self.arguments("halves", "skip"), RANKS)
         self.assertEqual(corpus.csv_columns("halves", *COLUMNS), corpus.csv_columns("skipped", *COLUMNS))
 
-    def test_rewind_goes_on_behind_the_batch(self):
+    def test_rewind_goes_on_after_the_batch(self):
         program.run_well(self.arguments("rewound", "rewind"), RANKS)
         rewinds = corpus.events("rewound", "rewind")
         self.assertTrue(rewinds)

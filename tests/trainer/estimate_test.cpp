@@ -110,7 +110,7 @@ TEST(EstimateMemory, OfTablesOnTheHostByHand) {
     EXPECT_EQ(m.host.total(), m.host.tables + m.host.table_optimizer + m.host.rows);
     on_host.checkpoint.asynchronous = true;
     EXPECT_EQ(estimate_memory(on_host, num_ranks).host.saving, checkpoint_bytes(config, num_ranks) / num_ranks);
-    EXPECT_NE(estimate_text(on_host, num_ranks).find("memory of its host"), std::string::npos);
+    EXPECT_NE(estimate_text(on_host, num_ranks).find("host memory of each rank"), std::string::npos);
   }
 }
 
