@@ -26,9 +26,18 @@ struct Point {
 
 // An all-to-all of two H200s of one host: bytes that leave a card, seconds. Below the first message nothing gets
 // faster, beyond the last the rate stays.
-constexpr double kMeasuredHostRate = 331e9;
-constexpr Point kHostTimes[] = {{1, 14.9e-6},        {1 << 15, 14.9e-6}, {1 << 19, 22.3e-6},        {1 << 23, 51.6e-6},
-                                {1 << 26, 256.7e-6}, {1 << 29, 1620e-6}, {0x1p49, 1620e-6 * 0x1p20}};
+constexpr double kMeasuredHostRate = 317e9;
+constexpr Point kHostTimes[] = {{1, 14.9e-6},
+                                {1 << 15, 14.9e-6},
+                                {1 << 19, 22.3e-6},
+                                {9.29e6, 59.9e-6},
+                                {18.6e6, 97.0e-6},
+                                {37.2e6, 166e-6},
+                                {70.4e6, 281e-6},
+                                {122.6e6, 460e-6},
+                                {245e6, 882e-6},
+                                {536e6, 1693e-6},
+                                {536e6 * 0x1p20, 1693e-6 * 0x1p20}};
 
 // Tokens of samples of English text, and distinct ones among their 2-grams or 3-grams, the mean of both.
 constexpr Point kDistinct[] = {{1, 1},
@@ -39,10 +48,11 @@ constexpr Point kDistinct[] = {{1, 1},
                                {1 << 20, 0.559 * (1 << 20)},
                                {1 << 22, 0.454 * (1 << 22)}};
 
-// Working figures: shares of the peak that training reaches (docs/results/training-on-h200.md); rates of kernels that
-// move rows, from half to all of what a plain gather of rows of 160 bytes reached; points of the share of distinct.
+// Working figures: shares of the peak that training reaches (docs/results/training-on-h200.md); bytes a second that
+// gathers and sums of rows read and write on an H200; points of the share of distinct.
 constexpr double kSharesOfPeak[] = {0.30, 0.42};
-constexpr double kRowRates[] = {1.6e12, 3.2e12};
+constexpr double kGatherRates[] = {3.2e12, 4.2e12};
+constexpr double kSumRates[] = {2.6e12, 3.6e12};
 constexpr double kDistinctShift = 0.1;
 
 // On the line through the two nearest points, both axes logarithmic.
@@ -219,11 +229,11 @@ ExchangePrediction predict_exchange(const ExchangeCase& work, const ScaleRates& 
   p.undeduplicated_bytes = p.requests * away * (narrow + wide);
   if (work.num_ranks == 1) return p;
   const auto move = [&](double num_bytes) { return all_to_all_seconds(num_bytes, work.num_ranks, rates); };
-  const double gathered = p.distinct * (wide + narrow);     // read and written
-  const double merged = (p.distinct + 2 * p.owned) * wide;  // read; zeroed, read and written
+  const double gathered = p.distinct * (wide + narrow);  // read and written
+  const double merged = (p.distinct + p.owned) * wide;   // read and written
   p.plan_seconds = move((num_ranks - 1) * sizeof(RowHeader)) + move(p.slot_bytes);
-  p.fetch_seconds = gathered / rates.row_bytes_per_second + move(p.row_bytes);
-  p.return_seconds = move(p.gradient_bytes) + merged / rates.row_bytes_per_second;
+  p.fetch_seconds = gathered / rates.gather_bytes_per_second + move(p.row_bytes);
+  p.return_seconds = move(p.gradient_bytes) + merged / rates.sum_bytes_per_second;
   p.exposed_seconds = std::max(0.0, p.plan_seconds - p.compute_seconds) +
                       std::max(0.0, p.fetch_seconds - work.cover_flops / rates.flops_per_second) + p.return_seconds;
   return p;
@@ -236,7 +246,8 @@ ScaleRange scale_range(const NetworkConfig& network) {
                       .host_bytes_per_second = network.host_gb_per_s * 1e9,
                       .network_bytes_per_second = network.network_gb_per_s[at] * 1e9,
                       .message_seconds = network.message_us[at_most] * 1e-6,
-                      .row_bytes_per_second = kRowRates[at],
+                      .gather_bytes_per_second = kGatherRates[at],
+                      .sum_bytes_per_second = kSumRates[at],
                       .flops_per_second = kSharesOfPeak[at_most] * kDataSheetFlops,  // slow work hides more
                       .distinct_shift = luck == 1 ? -kDistinctShift : kDistinctShift};
   };

@@ -13,7 +13,7 @@ namespace engram {
 // The links of a GPU. Pairs are the least and the most that is expected.
 struct NetworkConfig {
   int64_t gpus_per_host = 8;
-  double host_gb_per_s = 331;
+  double host_gb_per_s = 317;
   std::vector<double> network_gb_per_s{42.5, 48.5};
   std::vector<double> message_us{1, 5};
 };
@@ -50,7 +50,8 @@ struct ScaleRates {
   double host_bytes_per_second = 0;
   double network_bytes_per_second = 0;
   double message_seconds = 0;
-  double row_bytes_per_second = 0;  // of kernels that gather and add rows, read and written
+  double gather_bytes_per_second = 0;  // of the kernel that gathers rows, read and written
+  double sum_bytes_per_second = 0;     // of the one that adds their gradients, read and written
   double flops_per_second = 0;
   double distinct_shift = 0;  // added to the share of n-grams that are distinct
 };

@@ -14,10 +14,11 @@ using test::refusal;
 using test::tiny_run;
 
 constexpr ScaleRates kRates{.gpus_per_host = 4,
-                            .host_bytes_per_second = 331e9,
+                            .host_bytes_per_second = 317e9,
                             .network_bytes_per_second = 10e9,
                             .message_seconds = 2e-6,
-                            .row_bytes_per_second = 1e12,
+                            .gather_bytes_per_second = 1e12,
+                            .sum_bytes_per_second = 2e12,
                             .flops_per_second = 1e14};
 
 // 16 tables so large that no two n-grams share a row, and so few tokens that their share of distinct ones was measured.
@@ -35,15 +36,15 @@ constexpr double kDistinct = 0.8235 * 4096 * 16;
 void expect_near(double got, double want) { EXPECT_NEAR(got / want, 1, 1e-6) << got << " " << want; }
 
 TEST(ScaleModel, InsideAHostTakesWhatWasMeasured) {
-  expect_near(all_to_all_seconds(8 << 20, 2, kRates), 51.6e-6);
+  expect_near(all_to_all_seconds(18.6e6, 2, kRates), 97e-6);
   expect_near(all_to_all_seconds(1, 2, kRates), 14.9e-6);
-  expect_near(all_to_all_seconds(4.0 * (512 << 20), 2, kRates), 4 * 1620e-6);
+  expect_near(all_to_all_seconds(4 * 536e6, 2, kRates), 4 * 1693e-6);
   ScaleRates half = kRates;
   half.host_bytes_per_second /= 2;
-  expect_near(all_to_all_seconds(4 << 20, 2, half), 51.6e-6);
-  const double between = all_to_all_seconds(16 << 20, 2, kRates);
-  EXPECT_GT(between, 51.6e-6);
-  EXPECT_LT(between, 2 * 51.6e-6);
+  expect_near(all_to_all_seconds(9.3e6, 2, half), 97e-6);
+  const double between = all_to_all_seconds(30e6, 2, kRates);
+  EXPECT_GT(between, 97e-6);
+  EXPECT_LT(between, 166e-6);
 }
 
 TEST(ScaleModel, BetweenHostsEveryPeerGetsAMessage) {
@@ -54,7 +55,7 @@ TEST(ScaleModel, BetweenHostsEveryPeerGetsAMessage) {
   ScaleRates fast = kRates;
   fast.network_bytes_per_second = 1e15;
   fast.message_seconds = 0;
-  expect_near(all_to_all_seconds((8 << 20) * 7.0 / 3, 8, fast), 51.6e-6);  // then the host is the slower part
+  expect_near(all_to_all_seconds(18.6e6 * 7 / 3, 8, fast), 97e-6);  // then the host is the slower part
   EXPECT_EQ(all_to_all_seconds(7e8, 1, kRates), 0);
 }
 
@@ -75,7 +76,7 @@ TEST(ScaleModel, TimesByHand) {
   const ExchangePrediction p = predict_exchange(work, kRates);
   const double outside = 4.0 / 7;
   expect_near(p.fetch_seconds, kDistinct * 80 * 6 / 1e12 + 8e-6 + p.row_bytes * outside / 10e9);
-  expect_near(p.return_seconds, 8e-6 + p.gradient_bytes * outside / 10e9 + (p.distinct + 2 * p.owned) * 80 * 4 / 1e12);
+  expect_near(p.return_seconds, 8e-6 + p.gradient_bytes * outside / 10e9 + (p.distinct + p.owned) * 80 * 4 / 2e12);
   expect_near(p.plan_seconds, 14.9e-6 + 8e-6 + p.slot_bytes * outside / 10e9);  // headers inside take longest
   expect_near(p.compute_seconds, 0.03);
 }
