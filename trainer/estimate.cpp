@@ -101,16 +101,17 @@ int64_t largest_slice(const RunConfig& config, int64_t world_size) {
   return std::min(part, parameter);
 }
 
-// What a rank on the CPU holds besides the model. A sum over MPI ranks takes all parts first; a save beside
-// the training copies all that the rank stores, another one an array at a time.
+// What a rank on the CPU holds besides the model. A sum over MPI ranks takes all parts first. A save beside the
+// training copies all that the rank stores; one that training waits for copies an array at a time, when no sum is made.
 void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
   const int64_t wide = size_of(accumulator(model_dtype(config)));
   for (const TrainingStore& part : config.data.train) m.data += file_bytes(part.store);
   m.data += file_bytes(config.data.validation) +
             static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
-  const int64_t saved = config.checkpoint.asynchronous ? checkpoint_bytes(config, world_size) / world_size
-                                                       : largest_slice(config, world_size) * wide;
-  m.workspace = (world_size > 1 ? m.gradients : 0) + saved + kSavingBytes;
+  const int64_t summed = world_size > 1 ? m.gradients : 0;
+  m.workspace = config.checkpoint.asynchronous
+                    ? summed + checkpoint_bytes(config, world_size) / world_size + kSavingBytes
+                    : std::max(summed, largest_slice(config, world_size) * wide + kSavingBytes);
   m.context = kProcessBytes + (world_size > 1 ? kMpiBytes + world_size * kMpiBytesPerRank : 0);
 }
 
