@@ -8,9 +8,9 @@ import sweep
 
 TRAIN = program.SOURCES / "scripts" / "slurm" / "train.sbatch"
 RANKS = 4
-STEPS = 150
+STEPS = 2000  # seconds, on a fast machine too: a job is to be stopped twice before it ends
 COLUMNS = ("step", "loss", "norm", "lr", "engram.unique")
-SETTINGS = (f"train.steps={STEPS}", "checkpoint.every=50", "train.global_batch=8", "train.micro_batch=1")
+SETTINGS = (f"train.steps={STEPS}", "checkpoint.every=500", "train.global_batch=8", "train.micro_batch=1")
 
 
 def setUpModule():
