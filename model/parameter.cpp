@@ -70,43 +70,43 @@ int64_t ParameterStore::numel() const {
   return count;
 }
 
-void ParameterStore::make_segments(int num_ranks, int64_t least) {
+void ParameterStore::make_buckets(int num_ranks, int64_t min_elements) {
   std::vector<int64_t> numels;
   int64_t num_elements = 0, first_parameter = 0, first_layer = -1;
-  const auto end_segment = [&] {
-    segments_.push_back({.first_parameter = first_parameter,
-                         .first_layer = first_layer,
-                         .ownership = OwnershipMap(numels, num_ranks, ZeroPolicy::kFlat),
-                         .values = {},
-                         .grads = {}});
+  const auto end_bucket = [&] {
+    buckets_.push_back({.first_parameter = first_parameter,
+                        .first_layer = first_layer,
+                        .ownership = OwnershipMap(numels, num_ranks, ZeroPolicy::kFlat),
+                        .values = {},
+                        .grads = {}});
     first_parameter += std::ssize(numels);
     numels.clear();
     num_elements = 0;
   };
-  segments_.clear();
+  buckets_.clear();
   auto layer = layers_.begin();
   for (int64_t number = 0; number < std::ssize(parameters_); ++number) {
     for (; layer != layers_.end() && layer->parameter <= number; ++layer) {
-      if (!numels.empty() && num_elements >= least) end_segment();
+      if (!numels.empty() && num_elements >= min_elements) end_bucket();
       if (numels.empty()) first_layer = layer->layer;
     }
     numels.push_back(parameters_[static_cast<size_t>(number)].numel());
     num_elements += numels.back();
   }
-  end_segment();
+  end_bucket();
 }
 
-void ParameterStore::allocate(Stream& stream, int num_ranks, int64_t least) {
-  make_segments(num_ranks, least);
+void ParameterStore::allocate(Stream& stream, int num_ranks, int64_t min_elements) {
+  make_buckets(num_ranks, min_elements);
   int64_t flat_size = 0;
-  for (const ParameterSegment& segment : segments_) flat_size += segment.ownership.flat_size();
+  for (const ParameterBucket& bucket : buckets_) flat_size += bucket.ownership.flat_size();
   values_ = take_zeros(stream, value_buffer_, dtype_, flat_size);
   grads_ = take_zeros(stream, grad_buffer_, accumulator(dtype_), flat_size);
   int64_t begin = 0;
-  for (ParameterSegment& segment : segments_) {
-    const int64_t size = segment.ownership.flat_size();
-    segment.values = values_.rows(begin, size);
-    segment.grads = grads_.rows(begin, size);
+  for (ParameterBucket& bucket : buckets_) {
+    const int64_t size = bucket.ownership.flat_size();
+    bucket.values = values_.rows(begin, size);
+    bucket.grads = grads_.rows(begin, size);
     begin += size;
   }
   place_parameters();
@@ -114,12 +114,12 @@ void ParameterStore::allocate(Stream& stream, int num_ranks, int64_t least) {
 }
 
 void ParameterStore::place_parameters() {
-  for (const ParameterSegment& segment : segments_) {
-    for (int64_t i = 0; i < segment.ownership.num_parameters(); ++i) {
-      Parameter& parameter = parameters_[static_cast<size_t>(segment.first_parameter + i)];
-      const int64_t offset = segment.ownership.flat_offset(i);
-      parameter.value = slice(segment.values, offset, parameter.shape);
-      parameter.grad = slice(segment.grads, offset, parameter.shape);
+  for (const ParameterBucket& bucket : buckets_) {
+    for (int64_t i = 0; i < bucket.ownership.num_parameters(); ++i) {
+      Parameter& parameter = parameters_[static_cast<size_t>(bucket.first_parameter + i)];
+      const int64_t offset = bucket.ownership.flat_offset(i);
+      parameter.value = slice(bucket.values, offset, parameter.shape);
+      parameter.grad = slice(bucket.grads, offset, parameter.shape);
     }
   }
 }

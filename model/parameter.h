@@ -40,15 +40,15 @@ struct StateArray {
 
 // Parameters that were registered one after the other: ranks own equal parts of their values, and sum their gradients
 // at once, as soon as these are complete.
-struct ParameterSegment {
+struct ParameterBucket {
   int64_t first_parameter = 0;
   int64_t first_layer = -1;  // read by forward, and complete in backward, from here on; -1: before and after all layers
   OwnershipMap ownership;
   Tensor values, grads;  // [ownership.flat_size()], of the store's
 };
 
-// All dense parameters of a model, in registration order, in one flat vector each for values and gradients, segment by
-// segment: reduction, norm, optimizer and sharding walk the flat vectors, modules see their own tensors.
+// All dense parameters of a model, in registration order, in one flat vector each for values and gradients, bucket by
+// bucket: reduction, norm, optimizer and sharding walk the flat vectors, modules see their own tensors.
 class ParameterStore {
  public:
   // dtype of the values; gradients have accumulator(dtype).
@@ -64,9 +64,9 @@ class ParameterStore {
   // backward does not add to its gradients after, see Context::before_layer and on_gradients. Layers ascend.
   void begin_layer(int64_t layer) { layers_.push_back({std::ssize(parameters_), layer}); }
 
-  // Cuts the parameters into segments of whole layers, of at least `least` elements but for the last one, and takes
-  // memory for everything registered, zeroed. None on a dry stream.
-  void allocate(Stream& stream, int num_ranks, int64_t least = std::numeric_limits<int64_t>::max());
+  // Cuts the parameters into buckets of whole layers, of at least `min_elements` elements but for the last one, and
+  // takes memory for everything registered, zeroed. None on a dry stream.
+  void allocate(Stream& stream, int num_ranks, int64_t min_elements = std::numeric_limits<int64_t>::max());
   // Every value by fill_initial().
   void initialize(Stream& stream, uint64_t seed);
 
@@ -75,7 +75,7 @@ class ParameterStore {
   const Tensor& values() const { return values_; }
   const Tensor& grads() const { return grads_; }
   const std::deque<Parameter>& parameters() const { return parameters_; }
-  const std::vector<ParameterSegment>& segments() const { return segments_; }
+  const std::vector<ParameterBucket>& buckets() const { return buckets_; }
   const std::deque<StateArray>& states() const { return states_; }
   // The elements of all state arrays [n], one array after the other.
   const Tensor& state_values() const { return state_values_; }
@@ -85,13 +85,13 @@ class ParameterStore {
     int64_t parameter = 0, layer = 0;
   };
   void check_new(const std::string& name) const;
-  void make_segments(int num_ranks, int64_t least);
+  void make_buckets(int num_ranks, int64_t min_elements);
   void place_parameters();
   void allocate_states(Stream& stream);
 
   std::deque<Parameter> parameters_;
   std::vector<LayerStart> layers_;
-  std::vector<ParameterSegment> segments_;
+  std::vector<ParameterBucket> buckets_;
   std::deque<StateArray> states_;
   DType dtype_;
   Buffer value_buffer_, grad_buffer_, state_buffer_;

@@ -94,9 +94,9 @@ ParameterStore registered(const RunConfig& config) {
 int64_t largest_slice(const RunConfig& config, int64_t world_size) {
   ParameterStore store = registered(config);
   Stream stream = DryQueue{};
-  store.allocate(stream, static_cast<int>(world_size), segment_elements(config));
+  store.allocate(stream, static_cast<int>(world_size), bucket_elements(config));
   int64_t part = 0, parameter = 0;
-  for (const ParameterSegment& each : store.segments()) part = std::max(part, each.ownership.part_size());
+  for (const ParameterBucket& each : store.buckets()) part = std::max(part, each.ownership.part_size());
   for (const Parameter& each : store.parameters()) parameter = std::max(parameter, each.numel());
   return std::min(part, parameter);
 }

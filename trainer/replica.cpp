@@ -54,7 +54,7 @@ MemoryRows dry_memory(Arena& arena, const RunConfig& config, std::optional<Fetch
 
 }  // namespace
 
-int64_t segment_elements(const RunConfig& config) {
+int64_t bucket_elements(const RunConfig& config) {
   const double element = static_cast<double>(size_of(accumulator(model_dtype(config))));
   return static_cast<int64_t>(config.parallel.bucket_mib * 1048576 / element);
 }
@@ -112,7 +112,7 @@ Replica::~Replica() {
 
 void Replica::await_weights(int64_t layer) {
   for (ZeroGroup& group : zero_groups) {
-    if (group.segment().first_layer <= layer) group.await_values();
+    if (group.bucket().first_layer <= layer) group.await_values();
   }
 }
 
@@ -123,10 +123,10 @@ void Replica::publish_weights() {
 
 void Replica::add_zero_groups(ParameterStore& parameters, Communicator& group) {
   const auto seed = static_cast<uint64_t>(config.run.seed);
-  parameters.allocate(stream, group.size(), segment_elements(config));
+  parameters.allocate(stream, group.size(), bucket_elements(config));
   parameters.initialize(stream, seed);
-  for (const ParameterSegment& segment : parameters.segments()) {
-    zero_groups.emplace_back(stream, parameters, segment, group, config.optimizer.dense, seed);
+  for (const ParameterBucket& bucket : parameters.buckets()) {
+    zero_groups.emplace_back(stream, parameters, bucket, group, config.optimizer.dense, seed);
   }
 }
 

@@ -42,7 +42,7 @@ struct Replica {
   ParameterStore expert_store;  // this rank's experts where ranks share them, else nothing
   std::optional<ExpertExchange> experts;
   LanguageModel model;
-  std::deque<ZeroGroup> zero_groups;  // of the stores' segments
+  std::deque<ZeroGroup> zero_groups;  // of the stores' buckets
   std::optional<Memory> memory;
   StepState state;  // sums and decisions of the step at hand, and what those of the next depend on
   Arena arena;      // activations of one step
@@ -72,8 +72,8 @@ struct Replica {
   StepInput& next_input() { return inputs[static_cast<size_t>(num_inputs++ % std::ssize(inputs))]; }
 };
 
-// Elements of a segment of parameters, see ParameterStore::allocate().
-int64_t segment_elements(const RunConfig& config);
+// Least elements of a bucket of parameters, see ParameterStore::allocate().
+int64_t bucket_elements(const RunConfig& config);
 
 // Bytes of activations of one step on one rank: the step's own code, run dry. Without what ExpertExchange takes.
 int64_t activation_bytes(const RunConfig& config, int64_t world_size, DType dtype);

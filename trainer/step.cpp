@@ -28,7 +28,7 @@ class DenseSums {
   void begin(int64_t layer) {
     for (size_t i = 0; i < is_begun_.size(); ++i) {
       const ZeroGroup& group = r_.zero_groups[i];
-      if (is_begun_[i] || group.segment().first_layer < layer) continue;
+      if (is_begun_[i] || group.bucket().first_layer < layer) continue;
       pending_.push_back(group.reduce(r_.stream));
       is_begun_[i] = true;
     }
@@ -148,7 +148,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
     r.memory->begin_fetch(r.stream);
   }
 
-  for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.segment().grads);
+  for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.bucket().grads);
   r.state.begin(r.stream);
   DenseSums dense(r);
   accumulate_gradients(r, prepared.batch, dense, report);

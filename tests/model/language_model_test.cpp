@@ -38,7 +38,7 @@ struct Model {
 
   Model(const ModelConfig& model_config, const LanguageModelOptions& options)
       : config(model_config), store(DType::kFloat64), model(store, config, options) {
-    store.allocate(stream, 1, 0);  // a segment for each layer
+    store.allocate(stream, 1, 0);  // a bucket for each layer
     store.initialize(stream, 12);
     for (const Parameter& p : store.parameters()) {  // gains away from 1, convolution away from 0
       for (int64_t i = 0; i < p.numel(); ++i) {
@@ -246,27 +246,27 @@ void expect_layers_to_be_told(const ModelConfig& config, const LanguageModelOpti
   LanguageModel::Saved want_saved, saved;
   want.add_gradients(want_saved);
 
-  const std::vector<ParameterSegment>& segments = m.store.segments();
-  ASSERT_EQ(std::ssize(segments), config.num_layers + 1);
-  std::vector<std::vector<double>> values, told(segments.size());
-  for (const ParameterSegment& segment : segments) {
-    values.push_back(elements(segment.values));
-    std::ranges::fill(host_span<double>(segment.values), std::nan(""));
+  const std::vector<ParameterBucket>& buckets = m.store.buckets();
+  ASSERT_EQ(std::ssize(buckets), config.num_layers + 1);
+  std::vector<std::vector<double>> values, told(buckets.size());
+  for (const ParameterBucket& bucket : buckets) {
+    values.push_back(elements(bucket.values));
+    std::ranges::fill(host_span<double>(bucket.values), std::nan(""));
   }
   m.before_layer = [&](int64_t layer) {
-    for (size_t i = 0; i < segments.size(); ++i) {
-      if (segments[i].first_layer <= layer) std::ranges::copy(values[i], host_span<double>(segments[i].values).begin());
+    for (size_t i = 0; i < buckets.size(); ++i) {
+      if (buckets[i].first_layer <= layer) std::ranges::copy(values[i], host_span<double>(buckets[i].values).begin());
     }
   };
   m.on_gradients = [&](int64_t layer) {
-    for (size_t i = 0; i < segments.size(); ++i) {
-      if (segments[i].first_layer >= layer && told[i].empty()) told[i] = elements(segments[i].grads);
+    for (size_t i = 0; i < buckets.size(); ++i) {
+      if (buckets[i].first_layer >= layer && told[i].empty()) told[i] = elements(buckets[i].grads);
     }
   };
   m.add_gradients(saved);
   EXPECT_TRUE(test::same_bits(m.store.grads(), want.store.grads())) << "weights were read too early";
   EXPECT_TRUE(told[0].empty()) << "the embedding is complete after all layers";
-  for (size_t i = 1; i < segments.size(); ++i) EXPECT_EQ(told[i], elements(segments[i].grads)) << "segment " << i;
+  for (size_t i = 1; i < buckets.size(); ++i) EXPECT_EQ(told[i], elements(buckets[i].grads)) << "bucket " << i;
 }
 
 TEST(LanguageModel, TellsWhenItReadsALayersWeightsAndWhenItsGradientsAreComplete) {

@@ -25,7 +25,7 @@ TEST(ParameterStore, InitialValuesDependOnTheNameAndNotOnTheNeighbours) {
   EXPECT_NE(test::element(first.value, 0), 2 * test::element(alone.shared->value, 0));
 }
 
-TEST(ParameterStore, SegmentsAreWholeLayersOfAtLeastSoManyElements) {
+TEST(ParameterStore, BucketsAreWholeLayersOfAtLeastSoManyElements) {
   ParameterStore store(DType::kFloat32);
   const auto add = [&](const char* name, int64_t numel) { store.add(name, ParameterKind::kVector, {numel}, 1.0); };
   add("embedding", 30);
@@ -35,29 +35,29 @@ TEST(ParameterStore, SegmentsAreWholeLayersOfAtLeastSoManyElements) {
   }
   add("head", 1);
   Stream stream = CpuQueue{};
-  const auto segments = [&](int64_t least) {
-    store.allocate(stream, 3, least);
+  const auto buckets = [&](int64_t min_elements) {
+    store.allocate(stream, 3, min_elements);
     std::vector<std::array<int64_t, 3>> found;  // first parameter, how many, first layer
-    for (const ParameterSegment& s : store.segments()) {
-      found.push_back({s.first_parameter, s.ownership.num_parameters(), s.first_layer});
+    for (const ParameterBucket& b : store.buckets()) {
+      found.push_back({b.first_parameter, b.ownership.num_parameters(), b.first_layer});
     }
     return found;
   };
-  using Segments = std::vector<std::array<int64_t, 3>>;
-  EXPECT_EQ(segments(0), (Segments{{0, 1, -1}, {1, 1, 0}, {2, 1, 2}, {3, 2, 3}}));
-  EXPECT_EQ(segments(130), (Segments{{0, 2, -1}, {2, 3, 2}}));
-  EXPECT_EQ(segments(1000), (Segments{{0, 5, -1}}));
+  using Buckets = std::vector<std::array<int64_t, 3>>;
+  EXPECT_EQ(buckets(0), (Buckets{{0, 1, -1}, {1, 1, 0}, {2, 1, 2}, {3, 2, 3}}));
+  EXPECT_EQ(buckets(130), (Buckets{{0, 2, -1}, {2, 3, 2}}));
+  EXPECT_EQ(buckets(1000), (Buckets{{0, 5, -1}}));
 
-  segments(1);
+  buckets(1);
   int64_t number = 0;
-  for (const Parameter& parameter : store.parameters()) {  // each in its segment, apart from the others
+  for (const Parameter& parameter : store.parameters()) {  // each in its bucket, apart from the others
     for (float& value : host_span<float>(parameter.value)) value = static_cast<float>(number);
     ++number;
   }
   EXPECT_EQ(store.values().numel(), 4 * 3 * 64);
-  EXPECT_EQ(test::element(store.segments()[2].values, 99), 2);
-  EXPECT_EQ(test::element(store.segments()[2].values, 100), 0);  // padding
-  EXPECT_EQ(test::element(store.segments()[3].values, 128), 4);  // the head, behind layer 3
+  EXPECT_EQ(test::element(store.buckets()[2].values, 99), 2);
+  EXPECT_EQ(test::element(store.buckets()[2].values, 100), 0);  // padding
+  EXPECT_EQ(test::element(store.buckets()[3].values, 128), 4);  // the head, after layer 3
 }
 
 TEST(ParameterStore, RefusesANameTwice) {

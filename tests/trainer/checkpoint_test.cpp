@@ -56,7 +56,7 @@ TEST(Checkpoint, ResumeEqualsTheUnbrokenRunBitForBit) {
 // Weights as this rank would read them now.
 std::vector<std::byte> present_weights(Replica& r) {
   std::vector<std::byte> bits;
-  for (const ZeroGroup& group : r.zero_groups) test::append_bits(r.stream, group.segment().values, bits);
+  for (const ZeroGroup& group : r.zero_groups) test::append_bits(r.stream, group.bucket().values, bits);
   return bits;
 }
 

@@ -95,9 +95,9 @@ TEST(TrainStep, EveryTableOptimizerLearnsTheSameOnAnyNumberOfRanks) {
   }
 }
 
-TEST(TrainStep, SegmentsOfParametersChangeNoLoss) {
+TEST(TrainStep, BucketsOfParametersChangeNoLoss) {
   RunConfig config = test::tiny_run();
-  config.optimizer.clip.norm = 0;  // the norm is summed segment by segment
+  config.optimizer.clip.norm = 0;  // the norm is summed bucket by bucket
   std::vector<std::vector<double>> losses;
   for (const double bucket_mib : {0.0, 0.004, 32.0}) {
     config.parallel.bucket_mib = bucket_mib;

@@ -29,7 +29,7 @@ inline RunConfig tiny_run() {
   c.train.steps = 50;
   c.train.global_batch = 4;
   c.train.micro_batch = 1;
-  c.parallel.bucket_mib = 0;  // a segment for each layer
+  c.parallel.bucket_mib = 0;  // a bucket for each layer
   c.checkpoint.retry_seconds = 0;
   c.optimizer.dense.lr = 3e-3;
   c.optimizer.schedule.warmup_steps = 5;
@@ -87,7 +87,7 @@ inline std::vector<Tensor> state_of(Replica& r) {
   r.await_weights();
   std::vector<Tensor> all;
   for (const ZeroGroup& group : r.zero_groups) {
-    all.push_back(group.segment().values);
+    all.push_back(group.bucket().values);
     all.push_back(group.own_weights());
     for (const OptimizerArray& array : group.optimizer_state()) all.push_back(array.value);
   }
