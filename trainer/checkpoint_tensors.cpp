@@ -109,7 +109,7 @@ void put_all(File& file, Replica& r) {
     for (const StateArray& state : r.store.states()) put_tensor(file, r, "state/" + state.name, state.value);
   }
   if (!r.memory) return;
-  r.memory->settle(r.stream);
+  r.memory->write_back(r.stream);
   for (int64_t table = 0; table < r.memory->layout().num_tables(); ++table) put_table(file, r, table);
 }
 

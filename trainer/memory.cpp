@@ -91,7 +91,7 @@ void Memory::begin_fetch(Stream& stream) {
   stage_->begin(stream);
   const Tensor rows =
       own_rows_memory_.take(device_of(stream), exchange_.row_type().dtype, {plan.num_own_unique(), table_.width()});
-  row_gather(stream, stage_->arrays()[0], stage_->places(), rows);
+  row_gather(stream, stage_->arrays()[0], stage_->indices(), rows);
   fetch(stream, exchange_.begin_fetch_staged(stream, rows, plan));
 }
 
@@ -99,7 +99,7 @@ void Memory::begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_b
   make_plan(stream, batch, micro_batch, current());
   RowPlan& plan = current().plan;
   if (!stage_) return fetch(stream, exchange_.begin_fetch(stream, table_.weight(), plan));
-  stage_->settle(stream);
+  stage_->write_back(stream);
   fetch(stream, exchange_.begin_fetch_staged(stream, stage_->read(stream, plan.own_slots()), plan));
 }
 
@@ -146,13 +146,13 @@ const Tensor& Memory::return_gradients(Stream& stream) {
 
 void Memory::update(Stream& stream, const Tensor& control) const {
   if (stage_)
-    optimizer_.update(stream, control, stage_->places(), merged_grads_, stage_->arrays());
+    optimizer_.update(stream, control, stage_->indices(), merged_grads_, stage_->arrays());
   else
     optimizer_.update(stream, control, current().plan.own_slots(), merged_grads_);
 }
 
-void Memory::settle(Stream& stream) {
-  if (stage_) stage_->settle(stream);
+void Memory::write_back(Stream& stream) {
+  if (stage_) stage_->write_back(stream);
 }
 
 }  // namespace engram

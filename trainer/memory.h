@@ -48,7 +48,7 @@ class Memory {
   // Updates the rows that the last return_gradients() gave gradients for.
   void update(Stream& stream, const Tensor& control) const;
   // Brings table() and optimizer_state() up to date where they lie on the host; then blocks until the stream is done.
-  void settle(Stream& stream);
+  void write_back(Stream& stream);
   const RowLayout& layout() const { return layout_; }
   const MemoryTable& table() const { return table_; }
   const OptimizerState& optimizer_state() const { return optimizer_.state(); }

@@ -51,10 +51,6 @@ std::vector<int64_t> drawn_slots(int step, uint32_t one_in) {
   return slots;
 }
 
-bool is_home(int64_t slot, const std::vector<int64_t>& current) {
-  return !std::binary_search(current.begin(), current.end(), slot);
-}
-
 void expect_equal_rows(Table& got, Table& want, int64_t slot) {
   for (size_t c = 0; c < kWidth; ++c) {
     const size_t i = static_cast<size_t>(slot) * kWidth + c;
@@ -64,53 +60,56 @@ void expect_equal_rows(Table& got, Table& want, int64_t slot) {
   EXPECT_EQ(got.count[static_cast<size_t>(slot)], want.count[static_cast<size_t>(slot)]);
 }
 
+Tensor tensor_of(std::vector<int64_t>& slots) { return {slots.data(), DType::kInt64, {std::ssize(slots)}}; }
+
 void expect_table_keeps_up(int num_threads, uint32_t one_in) {
-  Table home, want;
+  Table table, want;
   Stream stream = CpuQueue{};
-  StagedRows stage(Device::kCpu, home.arrays(), num_threads);
+  StagedRows stage(Device::kCpu, table.arrays(), num_threads);
   std::vector<int64_t> next = drawn_slots(0, one_in), current;
-  stage.prepare(stream, {next.data(), DType::kInt64, {std::ssize(next)}});
+  stage.prepare(stream, tensor_of(next));
   for (int step = 0; step < 60; ++step) {
     stage.begin(stream);
     current = next;
-    ASSERT_EQ(stage.places().size(0), std::ssize(current));
+    ASSERT_EQ(stage.indices().size(0), std::ssize(current));
     ASSERT_EQ(stage.arrays()[0].size(0), std::ssize(current));
     for (size_t i = 0; i < current.size(); ++i) {
-      update_row(stage.arrays(), host_span<int64_t>(stage.places())[i], current[i], step);
+      update_row(stage.arrays(), host_span<int64_t>(stage.indices())[i], current[i], step);
       update_row(want.arrays(), current[i], current[i], step);
     }
     if (step % 4 == 2) {
-      stage.settle(stream);  // as before a save: the next set is not prepared yet
-      EXPECT_TRUE(home == want);
+      stage.write_back(stream);  // as before a save: the next set is not prepared yet
+      EXPECT_TRUE(table == want);
     }
     next = drawn_slots(step + 1, one_in);
-    stage.prepare(stream, {next.data(), DType::kInt64, {std::ssize(next)}});
+    stage.prepare(stream, tensor_of(next));
     for (int64_t slot = 0; slot < kSlots; ++slot) {
-      if (is_home(slot, current)) expect_equal_rows(home, want, slot);
+      if (!std::ranges::binary_search(current, slot)) expect_equal_rows(table, want, slot);
     }
     if (step % 9 != 5) continue;
-    stage.settle(stream);
-    EXPECT_TRUE(home == want);
+    stage.write_back(stream);
+    EXPECT_TRUE(table == want);
     std::vector<int64_t> any{7, 3, 100};
-    const Tensor read = stage.read(stream, {any.data(), DType::kInt64, {3}});
-    EXPECT_EQ(read.size(0), 3);
-    EXPECT_EQ(host_span<float>(read)[4], want.weight[3 * kWidth + 1]);
+    const Tensor read = stage.read(stream, tensor_of(any));
+    for (size_t i = 0; i < any.size() * kWidth; ++i) {
+      EXPECT_EQ(host_span<float>(read)[i], want.weight[static_cast<size_t>(any[i / kWidth]) * kWidth + i % kWidth]);
+    }
   }
-  stage.settle(stream);
-  EXPECT_TRUE(home == want);
+  stage.write_back(stream);
+  EXPECT_TRUE(table == want);
 }
 
-TEST(StagedRows, SettlingTwiceBringsNothingHomeAgain) {
-  Table home;
+TEST(StagedRows, WritingBackTwiceWritesNothingTheSecondTime) {
+  Table table;
   Stream stream = CpuQueue{};
-  StagedRows stage(Device::kCpu, home.arrays(), 1);
+  StagedRows stage(Device::kCpu, table.arrays(), 1);
   std::vector<int64_t> slots{3, 7};
-  stage.prepare(stream, {slots.data(), DType::kInt64, {2}});
+  stage.prepare(stream, tensor_of(slots));
   stage.begin(stream);
   for (const int count : {40, 41}) {
-    home.count[3] = count;
-    stage.settle(stream);
-    EXPECT_EQ(home.count[3], count == 40 ? 0 : 41);
+    table.count[3] = count;
+    stage.write_back(stream);
+    EXPECT_EQ(table.count[3], count == 40 ? 0 : 41);
   }
 }
 

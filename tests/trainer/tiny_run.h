@@ -93,7 +93,7 @@ inline std::vector<Tensor> state_of(Replica& r) {
   }
   for (const StateArray& state : r.store.states()) all.push_back(state.value);
   if (r.memory) {
-    r.memory->settle(r.stream);
+    r.memory->write_back(r.stream);
     all.push_back(r.memory->table().weight());
     for (const OptimizerArray& array : r.memory->optimizer_state()) all.push_back(array.value);
   }
