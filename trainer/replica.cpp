@@ -6,6 +6,7 @@
 #include "parallel/self_communicator.h"
 #include "trainer/compute.h"
 #include "trainer/step.h"
+#include "trainer/stopwatch.h"
 
 namespace engram {
 namespace {
@@ -111,6 +112,7 @@ Replica::~Replica() {
 }
 
 void Replica::await_weights(int64_t layer) {
+  Stopwatch watch(seconds_weights);
   for (ZeroGroup& group : zero_groups) {
     if (group.bucket().first_layer <= layer) group.await_values();
   }

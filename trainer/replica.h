@@ -51,6 +51,7 @@ struct Replica {
   int64_t num_inputs = 0;
   int64_t step = 0;            // steps issued, skipped ones included
   int64_t passed_batches = 0;  // of the data, on top: step + passed_batches is the position there
+  double seconds_weights = 0;  // of the host, in await_weights()
 
   // Waits for the weights that forward reads up to a layer, see Context::before_layer; by default of all.
   void await_weights(int64_t layer = std::numeric_limits<int64_t>::max());

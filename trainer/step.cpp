@@ -44,8 +44,9 @@ class DenseSums {
 };
 
 // Forward and backward of the local batch, micro-batch by micro-batch.
-void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense, StepReport& report) {
+void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) {
   const TrainConfig& train = r.config.train;
+  const bool has_peers = r.world.size() > 1;  // they exchange rows, experts and gradients, on streams of their own
   const double grad_scale = 1.0 / static_cast<double>(train.global_batch * r.config.data.seq_len);
   const int64_t num_micro_batches = batch.num_sequences / train.micro_batch;
   for (int64_t i = 0; i < num_micro_batches; ++i) {
@@ -56,19 +57,13 @@ void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense, 
     ctx.count_statistics = true;
     ctx.loads = r.state.loads();
     ctx.gate_sum = r.state.sum(StepSum::kGates);
-    ctx.before_layer = [&](int64_t layer) {
-      Stopwatch watch(report.seconds_reduce);
-      r.await_weights(layer);
-    };
+    const bool is_last = i + 1 == num_micro_batches;
+    if (has_peers && is_last) ctx.on_gradients = [&](int64_t layer) { dense.begin(layer); };
     const auto run = [&] { run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss)); };
-    if (r.world.size() > 1) {  // ranks exchange rows, experts and gradients meanwhile, on streams of their own
-      if (i + 1 == num_micro_batches) ctx.on_gradients = [&](int64_t layer) { dense.begin(layer); };
-      run();
-    } else if (train.graphs) {
+    if (train.graphs && !has_peers)
       r.graphs.run(r.stream, key_of(r.stream, micro_batch), run);
-    } else {
+    else
       run();
-    }
   }
 }
 
@@ -151,7 +146,9 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
   for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.bucket().grads);
   r.state.begin(r.stream);
   DenseSums dense(r);
-  accumulate_gradients(r, prepared.batch, dense, report);
+  const double waited = r.seconds_weights;
+  accumulate_gradients(r, prepared.batch, dense);
+  report.seconds_reduce = r.seconds_weights - waited;
 
   reduce_gradients(r, notes, dense, report);
   r.state.reduce(r.stream, r.world);
