@@ -67,21 +67,24 @@ void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) 
   }
 }
 
+void count_rows(const RowStats& rows, StepState& state) {
+  state.host_sum(StepSum::kUniqueRows) = static_cast<double>(rows.unique);
+  state.host_sum(StepSum::kRequestedRows) = static_cast<double>(rows.requests);
+  const auto served = static_cast<double>(rows.served);
+  state.host_sum(StepSum::kServedRows) = served;
+  state.host_sum(StepSum::kServedRowsSquared) = served * served;
+  state.host_sum(StepSum::kExchangedBytes) = static_cast<double>(rows.bytes_sent);
+}
+
 // Gradients to the owners of what they belong to, and the sums of their squares.
-void reduce_gradients(Replica& r, const RankNotes& notes, DenseSums& dense, StepReport& report) {
-  StepState::HostSums host_sums{.requests = weight_of(notes.request),
-                                .save_work = static_cast<double>(notes.save_work)};
+void reduce_gradients(Replica& r, DenseSums& dense, StepReport& report) {
   dense.begin(-1);
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
     sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
-    host_sums.unique_rows = static_cast<double>(r.memory->stats().unique);
-    host_sums.requested_rows = static_cast<double>(r.memory->stats().requests);
-    host_sums.served_rows = static_cast<double>(r.memory->stats().served);
-    host_sums.exchanged_bytes = static_cast<double>(r.memory->stats().bytes_sent);
+    count_rows(r.memory->stats(), r.state);
     report.seconds_exchange += r.memory->seconds_waited();
   }
-  r.state.set_host_sums(r.stream, host_sums);
   Stopwatch watch(report.seconds_reduce);
   dense.wait();
   for (const ZeroGroup& group : r.zero_groups) {
@@ -145,12 +148,14 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
 
   for (const ZeroGroup& group : r.zero_groups) zero(r.stream, group.bucket().grads);
   r.state.begin(r.stream);
+  r.state.host_sum(StepSum::kRequests) = weight_of(notes.request);
+  r.state.host_sum(StepSum::kSaveWork) = static_cast<double>(notes.save_work);
   DenseSums dense(r);
   const double waited = r.seconds_weights;
   accumulate_gradients(r, prepared.batch, dense);
   report.seconds_reduce = r.seconds_weights - waited;
 
-  reduce_gradients(r, notes, dense, report);
+  reduce_gradients(r, dense, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
   StepState::PendingValues values = r.state.begin_read(r.stream);

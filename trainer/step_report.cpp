@@ -32,17 +32,19 @@ double relative_deviation(double sum, double squared_sum, int num_ranks) {
 }
 
 void add_values(const RunConfig& config, int num_ranks, const StepState::Values& values, StepReport& report) {
-  report.loss = values.loss / static_cast<double>(config.train.global_batch * config.data.seq_len);
-  report.norm = std::sqrt(values.dense_squares + values.table_squares);
+  const auto sum = [&](StepSum which) { return values.sum(which); };
+  report.loss = sum(StepSum::kLoss) / static_cast<double>(config.train.global_batch * config.data.seq_len);
+  report.norm = std::sqrt(sum(StepSum::kDenseSquares) + sum(StepSum::kTableSquares));
   report.skipped = !values.applied;
   report.is_spike = values.is_spike;
-  report.request = strongest_in(values.requests);
-  report.save_work = values.save_work;
+  report.request = strongest_in(sum(StepSum::kRequests));
+  report.save_work = sum(StepSum::kSaveWork);
   if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;
-  if (values.requested_rows > 0) report.unique_rows = values.unique_rows / values.requested_rows;
-  report.exchanged_bytes = values.exchanged_bytes;
-  report.imbalance = relative_deviation(values.served_rows, values.served_rows_squared, num_ranks);
-  if (config.model.engram.enabled()) report.mean_gate = values.gates / num_gates(config);
+  if (const double requested = sum(StepSum::kRequestedRows); requested > 0)
+    report.unique_rows = sum(StepSum::kUniqueRows) / requested;
+  report.exchanged_bytes = sum(StepSum::kExchangedBytes);
+  report.imbalance = relative_deviation(sum(StepSum::kServedRows), sum(StepSum::kServedRowsSquared), num_ranks);
+  if (config.model.engram.enabled()) report.mean_gate = sum(StepSum::kGates) / num_gates(config);
   add_loads(values.loads, config.model.moe.num_experts, report);
 }
 

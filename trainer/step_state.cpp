@@ -9,10 +9,13 @@
 namespace engram {
 namespace {
 
-constexpr int64_t kNumSums = 11;
+constexpr int64_t index(StepSum which) { return static_cast<int64_t>(which); }
+
+static_assert(index(StepSum::kLoss) == 0 && index(StepSum::kDenseSquares) == 1 && index(StepSum::kTableSquares) == 2);
 constexpr int64_t kNumDecidingSums = 3;  // the first ones: what step_control() reads
-constexpr int64_t kNumHostSums = 7;      // the last ones
-constexpr int64_t kWord = 8;             // bytes of every element here
+constexpr int64_t kFirstHostSum = index(StepSum::kUniqueRows), kNumSums = index(StepSum::kCount);
+constexpr int64_t kNumHostSums = kNumSums - kFirstHostSum;
+constexpr int64_t kWord = 8;  // bytes of every element here
 
 std::vector<double> schedule_of(const RunConfig& config) {
   std::vector<double> ratios;
@@ -69,24 +72,22 @@ StepState::HostCopy StepState::make_host_copy(Device device) const {
 }
 
 void StepState::begin(Stream& stream) {
-  HostCopy& host = host_copies_[static_cast<size_t>(++num_begun_ % std::ssize(host_copies_))];
+  ++num_begun_;
+  HostCopy& host = host_copy();
   host.arrived.synchronize();  // two steps ago: hardly ever waits
   host.number = num_begun_;
+  std::ranges::fill(host_span<double>(host.host_sums), 0);
   zero(stream, sums_);
   zero(stream, loads_);
 }
 
-void StepState::set_host_sums(Stream& stream, const HostSums& sums) {
-  const HostCopy& host = host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))];
-  const std::span<double> values = host_span<double>(host.host_sums);
-  const double in_order[] = {
-      sums.unique_rows,     sums.requested_rows, sums.served_rows, sums.served_rows * sums.served_rows,
-      sums.exchanged_bytes, sums.requests,       sums.save_work};
-  std::ranges::copy(in_order, values.begin());
-  copy(stream, host.host_sums, sums_.rows(kNumSums - kNumHostSums, kNumHostSums));
+double& StepState::host_sum(StepSum which) {
+  assert(index(which) >= kFirstHostSum);
+  return host_span<double>(host_copy().host_sums)[static_cast<size_t>(index(which) - kFirstHostSum)];
 }
 
-void StepState::reduce(Stream& stream, Communicator& world) const {
+void StepState::reduce(Stream& stream, Communicator& world) {
+  copy(stream, host_copy().host_sums, sums_.rows(kFirstHostSum, kNumHostSums));
   Pending sums = world.all_reduce_sum(stream, sums_);
   Pending loads = loads_.numel() > 0 ? world.all_reduce_sum(stream, loads_) : Pending();
   sums.wait();
@@ -98,7 +99,7 @@ void StepState::decide(Stream& stream) const {
 }
 
 StepState::PendingValues StepState::begin_read(Stream& stream) {
-  HostCopy& host = host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))];
+  HostCopy& host = host_copy();
   copy(stream, seen_by_host_, Tensor(host.sums.data, DType::kUInt8, {seen_by_host_.num_bytes()}));
   host.arrived.record(stream);
   PendingValues pending;
@@ -110,19 +111,8 @@ StepState::PendingValues StepState::begin_read(Stream& stream) {
 StepState::Values StepState::PendingValues::wait() const {
   assert(copy_->number == number_);  // waited for too late: the memory belongs to a later step
   copy_->arrived.synchronize();
-  const auto sum = [&](StepSum which) { return host_span<const double>(copy_->sums)[static_cast<size_t>(which)]; };
   const UpdateControl decision = control_of(copy_->control.rows(0, 1).reshape({kNumUpdateControls}));
-  return {.loss = sum(StepSum::kLoss),
-          .dense_squares = sum(StepSum::kDenseSquares),
-          .table_squares = sum(StepSum::kTableSquares),
-          .gates = sum(StepSum::kGates),
-          .unique_rows = sum(StepSum::kUniqueRows),
-          .requested_rows = sum(StepSum::kRequestedRows),
-          .served_rows = sum(StepSum::kServedRows),
-          .served_rows_squared = sum(StepSum::kServedRowsSquared),
-          .exchanged_bytes = sum(StepSum::kExchangedBytes),
-          .requests = sum(StepSum::kRequests),
-          .save_work = sum(StepSum::kSaveWork),
+  return {.sums = host_span<const double>(copy_->sums),
           .applied = decision.apply,
           .lr_ratio = decision.lr_ratio,
           .is_spike = host_span<const double>(copy_->guard)[1] != 0,

@@ -15,24 +15,26 @@ namespace engram {
 // What a step sums up over its micro-batches; over all ranks once reduced. The squares are those of the gradients, each
 // parameter's counted once, at its owner.
 enum class StepSum : int64_t {
-  kLoss,
+  kLoss,  // as kernels/step_control.h takes the first three
   kDenseSquares,
   kTableSquares,
   kGates,
-  kUniqueRows,
-  kRequestedRows,
-  kServedRows,
-  kServedRowsSquared,
-  kExchangedBytes,
-  kRequests,
-  kSaveWork
+  // What the host of each rank knows:
+  kUniqueRows,         // distinct rows of its batch
+  kRequestedRows,      // rows of its batch
+  kServedRows,         // that it sent to others and itself
+  kServedRowsSquared,  // the square of that
+  kExchangedBytes,     // that it sent to exchange rows
+  kRequests,           // weight of the request that it was made, see trainer/requests.h
+  kSaveWork,           // CheckpointSaver::num_ended()
+  kCount
 };
 
 // Sums and decisions of the step at hand, on the device: whether it is applied, how its gradients are clipped and at
 // which learning rate. The host reads them for its report alone, and late.
 //
 //   state.begin(stream);
-//   ... ops add to state.sum(StepSum::kLoss), state.loads(), ...
+//   ... ops add to state.sum(StepSum::kLoss), state.loads(), ...; state.host_sum(StepSum::kUniqueRows) = ...
 //   state.reduce(stream, world);
 //   state.decide(stream);
 //   StepState::PendingValues values = state.begin_read(stream);
@@ -43,14 +45,15 @@ class StepState {
  public:
   // What the host sees of a step.
   struct Values {
-    double loss = 0, dense_squares = 0, table_squares = 0, gates = 0, unique_rows = 0, requested_rows = 0,
-           served_rows = 0, served_rows_squared = 0, exchanged_bytes = 0, requests = 0, save_work = 0;
+    std::span<const double> sums;  // by StepSum
     bool applied = false;
     double lr_ratio = 0;
     bool is_spike = false;
     std::span<const int64_t> loads;
+
+    double sum(StepSum which) const { return sums[static_cast<size_t>(which)]; }
   };
-  // Values on their way to the host; they live until the begin() after the next.
+  // Values on their way to the host. They, and what wait() gives, live until the begin() after the next.
   class [[nodiscard]] PendingValues {
    public:
     Values wait() const;
@@ -66,18 +69,13 @@ class StepState {
   void begin(Stream& stream);
   // [1] float64, to be added to.
   Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
+  // This rank's part of a sum of what hosts know, to be set before reduce(); else 0.
+  double& host_sum(StepSum which);
   // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
   const Tensor& loads() const { return loads_; }
-  // Sets what the host knows on this rank: distinct rows of its batch and those asked for, rows that it served, bytes
-  // that it sent for them, the weight of the request that it was made (trainer/requests.h), and the work on checkpoints
-  // that has ended (trainer/checkpoint_saver.h).
-  struct HostSums {
-    double unique_rows = 0, requested_rows = 0, served_rows = 0, exchanged_bytes = 0, requests = 0, save_work = 0;
-  };
-  void set_host_sums(Stream& stream, const HostSums& sums);
 
   // Sums everything over the ranks.
-  void reduce(Stream& stream, Communicator& world) const;
+  void reduce(Stream& stream, Communicator& world);
   // kernels/step_control.h for the reduced sums.
   void decide(Stream& stream) const;
   // [4] float64, see kernels/update_control.h.
@@ -96,7 +94,7 @@ class StepState {
   void set_history(Stream& stream, const History& history) const;
 
  private:
-  // Where a step's values arrive on the host, and where its host sums come from.
+  // Where a step's values arrive on the host, and where what it adds to them lies.
   struct HostCopy {
     int64_t number = 0;  // of the begin() that it belongs to
     Buffer memory;
@@ -104,6 +102,7 @@ class StepState {
     Event arrived;
   };
   HostCopy make_host_copy(Device device) const;
+  HostCopy& host_copy() { return host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))]; }
 
   StepControlOptions options_;
   Buffer buffer_;
