@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "kernels/core/op_profile.h"
 #include "tests/trainer/gpu_run.h"
 
 namespace engram {
@@ -144,6 +145,21 @@ TEST_F(StepGpuTest, GraphsChangeNoBitOfManyMicroBatches) {
   config.train.global_batch = 40;
   config.train.micro_batch = 1;
   expect_graphs_to_change_nothing(config);
+}
+
+TEST_F(StepGpuTest, ProfilesBetweenGraphsChangeNoBit) {
+  LoneReplica profiled(on_cuda(gpu_run()), DType::kBFloat16), plain(on_cuda(gpu_run()), DType::kBFloat16);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(test::made_up_steps(*profiled, 5), test::made_up_steps(*plain, 5));
+    OpProfile profile;
+    set_profile(profiled->stream, &profile);
+    EXPECT_EQ(test::made_up_steps(*profiled, 2), test::made_up_steps(*plain, 2));
+    set_profile(profiled->stream, nullptr);
+    EXPECT_FALSE(profile.lines().empty());
+  }
+  EXPECT_TRUE(test::bits_of(*profiled) == test::bits_of(*plain));
+  EXPECT_GT(profiled->graphs.num_launched(), 0);
+  EXPECT_GT(plain->graphs.num_launched(), profiled->graphs.num_launched());
 }
 
 // Spoils one gain for the next step alone, in the values that the model computes with.
