@@ -70,7 +70,7 @@ add_parts_of_cudnn() {
 }
 
 targets=(engram)
-if [ "$tests" = ON ]; then targets+=(kernels_tests parallel_tests model_tests trainer_tests); fi
+if [ "$tests" = ON ]; then targets+=({kernels,parallel,parallel_mpi,model,trainer}_tests); fi
 if [ -z "$as_it_is" ]; then
   announce "build in $build ($ENGRAM_JOBS jobs)"
   mkdir -p "$build"
@@ -96,6 +96,9 @@ done
 add_parts_of_cudnn
 cp -r configs LICENSE NOTICE "$output/"
 cp -r scripts/peer scripts/gpu_check.sh scripts/environment.sh "$output/scripts/"
+if [ "$tests" = ON ]; then
+  cp -r --parents tests/end_to_end/{program,devices_test}.py data/sample data/tokenizers/english_8k "$output/"
+fi
 "$output/bin/engram" --version > "$output/VERSION"
 
 size=$(du -sm "$output" | cut -f1)

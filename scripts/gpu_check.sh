@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks a machine with a GPU: every GPU test, a reduced set once more under compute-sanitizer, and the benchmarks.
+# Checks a machine with a GPU: every GPU test (with two GPUs those of two ranks, too), a reduced set once more under
+# compute-sanitizer, and the benchmarks.
 # Writes results.jsonl (one line per part and per measurement) and summary.md, which names card, driver and commit.
 #
 #   scripts/gpu_check.sh [--bundle DIR] [--output DIR] [--configs "A B"] [--skip PART]... [--peer]
@@ -59,7 +60,7 @@ part() {
   shift
   announce "$name"
   "$@" > "$output/$name.log" 2>&1 || code=$?
-  what=$(grep -E '^\[  (PASSED|FAILED)  \]|ERROR SUMMARY|^rate ' "$output/$name.log" | tail -n 1)
+  what=$(grep -E '^\[  (PASSED|FAILED)  \]|ERROR SUMMARY|^rate |^(OK|FAILED)( \(|$)' "$output/$name.log" | tail -n 1)
   tail -n 3 "$output/$name.log"
   if [ "$code" != 0 ]; then failed=1; fi
   printf '{"kind": "check", "part": "%s", "exit_code": %d, "seconds": %d, "device": "%s", "driver": "%s", %s}\n' \
@@ -74,6 +75,10 @@ if wanted tests; then
   for program in "$bundle"/bin/*_tests; do
     part "$(basename "$program")" "$program" --gtest_filter='*GpuTest*:*Cuda*:Nccl*' --gtest_brief=1
   done
+  if [ "$(nvidia-smi -L | wc -l)" -ge 2 ]; then
+    part nccl_under_mpi mpirun -n 2 "$bundle/bin/parallel_mpi_tests" --gtest_filter='Nccl*' --gtest_brief=1
+    part devices env ENGRAM_DEVICE=cuda ENGRAM_PROGRAM="$engram" python3 tests/end_to_end/devices_test.py
+  fi
 fi
 if wanted sanitizer && command -v compute-sanitizer > /dev/null; then
   # What is slow under it, for what it covers more than the rest does, stays out.

@@ -1,7 +1,7 @@
 """What the end-to-end tests share: the program, alone or under mpirun, and a small corpus with a small model.
 
 ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested. ENGRAM_IO_SHIM names the library of
-io_shim.cpp.
+io_shim.cpp. With ENGRAM_DEVICE=cuda runs are trained on cards, which scripts/gpu_check.sh asks for.
 """
 import contextlib
 import csv
@@ -49,6 +49,14 @@ data:
 optimizer: {{dense: {{lr: 1e-2}}}}
 train: {{steps: 6, global_batch: 8, micro_batch: 2, eval_samples: 8}}
 """
+
+DEVICE = os.environ.get("ENGRAM_DEVICE", "cpu")
+# Widths that all CUDA forms take.
+SETTINGS = {
+    "cpu": (),
+    "cuda": ("device=cuda", "model.hidden=64", "model.ffn_hidden=96", "model.attention.head_dim=32",
+             "model.moe.expert_hidden=32", "model.engram.memory_dim=64"),
+}[DEVICE]  # fmt: skip
 
 
 def command_line(arguments, ranks=0):
@@ -120,7 +128,7 @@ class Corpus:
 
     def train(self, name, *settings):
         """Arguments that train a run of that name."""
-        sets = [word for setting in settings for word in ("--set", setting)]
+        sets = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
         return ["train", self.config, "--set", f"run.name={name}", *sets]
 
     def run_directory(self, name):
