@@ -8,6 +8,7 @@
 
 #include "tests/data/temporary_directory.h"
 #include "tests/trainer/sweep_testing.h"
+#include "trainer/config.h"
 #include "trainer/sweep_rates.h"
 #include "trainer/sweep_solver.h"
 
@@ -17,9 +18,10 @@ namespace {
 using test::refused_plan;
 using test::small_sweep;
 
-SweepPlan plan_of(const std::string& name) {
-  return make_plan(load_sweep(std::string(ENGRAM_SOURCE_DIR) + "/configs/sweeps/" + name + ".yaml"));
+SweepFile file_of(const std::string& name) {
+  return load_sweep(std::string(ENGRAM_SOURCE_DIR) + "/configs/sweeps/" + name + ".yaml");
 }
+SweepPlan plan_of(const std::string& name) { return make_plan(file_of(name)); }
 
 struct PublishedSweep {
   const char* file;
@@ -85,6 +87,25 @@ TEST(SweepPlan, EveryFileInConfigsCanBePlanned) {
     const SweepPlan plan =
         make_plan(load_sweep(entry.path().string(), {"sweep.memory_gib=1000", "sweep.max_epochs=0"}));
     EXPECT_FALSE(plan.trials.empty()) << entry.path();
+  }
+}
+
+// What is reported together is trained alike: the files differ in the section `sweep` and their name alone.
+TEST(SweepPlan, ResearchFilesOfABudgetAreAlike) {
+  const std::vector<std::vector<std::string>> budgets{{"first", "controls", "structure", "table_optimizers"},
+                                                      {"second", "memory", "time", "tokens"}};
+  for (const std::vector<std::string>& names : budgets) {
+    const SweepFile first = file_of("research_" + names[0]);
+    for (const std::string& name : names) {
+      SweepFile file = file_of("research_" + name);
+      EXPECT_EQ(file.sweep.evaluations, first.sweep.evaluations) << name;
+      EXPECT_EQ(file.sweep.warmup_share, first.sweep.warmup_share) << name;
+      EXPECT_EQ(file.sweep.decay_share, first.sweep.decay_share) << name;
+      EXPECT_EQ(file.sweep.flop_rate, first.sweep.flop_rate) << name;
+      EXPECT_GT(file.sweep.flop_rate, 0) << name;
+      file.run.name = first.run.name;
+      EXPECT_EQ(print_config(file), print_config(first)) << name;
+    }
   }
 }
 
