@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 import sys
+import textwrap
 
 import matplotlib
 
@@ -52,12 +53,26 @@ def allocation_figure(budget):
         fit = budget["without_pure"]
         label = f"without ratio 1, {minimum_text(fit)}"
         draw_fit(axes, fit, low, label, color="C1", linestyle="--", linewidth=1)
-    for number, point in enumerate(budget["controls"]):
-        color = f"C{2 + number % 8}"
-        axes.plot(point["x"], point["loss"]["mean"], "s", color=color, markersize=4, label=point["control"])
     axes.set(xlabel="share of the sparse parameters in experts", ylabel="validation loss, nats per token",
              title=f"{budget['sweep']}, budget {budget['budget']:g}")
     axes.legend(fontsize=7)
+    return figure
+
+
+def controls_figure(budget):
+    """Each control against the point of the curve that it changes."""
+    points = [point for point in budget["controls"] if "to_unchanged" in point][::-1]
+    figure, axes = pyplot.subplots(figsize=(6.4, 1.2 + 0.25 * len(points)))
+    for row, point in enumerate(points):
+        change = point["to_unchanged"]
+        axes.plot(change["pairs"], [row] * len(change["pairs"]), ".", color="0.65", markersize=4, zorder=1)
+        low, high = change["interval"] or [change["mean"]] * 2
+        axes.errorbar(change["mean"], row, xerr=[[change["mean"] - low], [high - change["mean"]]], fmt="o", color="C0",
+                      markersize=4, capsize=2, zorder=3)
+    axes.axvline(0, color="0.2", linewidth=0.6)
+    axes.set_yticks(range(len(points)), [textwrap.fill(point["label"], 40) for point in points], fontsize=7)
+    axes.set(xlabel="loss minus that of the unchanged point: seeds, mean, 95 % over seeds",
+             title=f"{budget['sweep']}, budget {budget['budget']:g}")
     return figure
 
 
@@ -117,14 +132,17 @@ def main():
     output = directory / "figures"
     output.mkdir(exist_ok=True)
     figures = {}
-    curves = [budget for budget in analysis["budgets"] if budget["kind"] != "memory" and budget["curve"]]
-    for number, budget in enumerate(curves):
-        figures[f"{number + 1:02d}_allocation"] = allocation_figure(budget)
-        if any(point["equal_time"]["values"] for point in budget["curve"]):
-            figures[f"{number + 1:02d}_equal_time"] = time_figure(budget)
-    memories = [budget for budget in analysis["budgets"] if budget["kind"] == "memory" and budget["curve"]]
-    for number, budget in enumerate(memories):
-        figures[f"{len(curves) + number + 1:02d}_memory"] = memory_figure(budget)
+    curves = []
+    for number, budget in enumerate(analysis["budgets"], 1):
+        if budget["kind"] == "memory" and budget["curve"]:
+            figures[f"{number:02d}_memory"] = memory_figure(budget)
+        elif len(budget["curve"]) > 1:
+            curves.append(budget)
+            figures[f"{number:02d}_allocation"] = allocation_figure(budget)
+            if any(point["equal_time"]["values"] for point in budget["curve"]):
+                figures[f"{number:02d}_equal_time"] = time_figure(budget)
+        if any("to_unchanged" in point for point in budget["controls"]):
+            figures[f"{number:02d}_controls"] = controls_figure(budget)
     if curves:
         figures["99_published"] = comparison_figure(curves, analysis["published"])
     for name, figure in figures.items():

@@ -16,11 +16,12 @@ Json json_of(const CurveArm& arm) {
   Json json{{"seeds", arm.seeds}, {"values", arm.losses}};
   json["mean"] = arm.losses.empty() ? kNotMeasured : arm.mean();
   json["deviation"] = arm.deviation();
+  json["interval"] = json_of(arm.interval());
   return json;
 }
 
 Json json_of(const Difference& difference) {
-  return {{"mean", difference.mean}, {"interval", json_of(difference.interval)}, {"pairs", difference.num_pairs}};
+  return {{"mean", difference.mean}, {"interval", json_of(difference.interval)}, {"pairs", difference.pairs}};
 }
 
 Json json_of(const CurveFit& fit) {
@@ -38,7 +39,7 @@ Json json_of(const CurveFit& fit) {
           {"convex_share", fit.convex_share}};
 }
 
-Json json_of(const ReportedPoint& point, const ReportedPoint* pure) {
+Json json_of(const ReportedPoint& point, const ReportedPoint* pure, const ReportedPoint* unchanged) {
   Json json{{"x", point.loss.x},
             {"control", point.facts.control},
             {"label", point_label(point.facts)},
@@ -51,6 +52,7 @@ Json json_of(const ReportedPoint& point, const ReportedPoint* pure) {
             {"equal_time", json_of(point.equal_time)},
             {"token_share", json_of(point.token_share)}};
   if (pure != nullptr) json["to_pure"] = json_of(paired_difference(point.loss, pure->loss));
+  if (unchanged != nullptr) json["to_unchanged"] = json_of(paired_difference(point.loss, unchanged->loss));
   return json;
 }
 
@@ -72,12 +74,16 @@ Json json_of(const LogLinearFit& fit) {
           {"slope_by_seeds", json_of(fit.slope_by_seeds)}};
 }
 
-Json json_of(const ReportedBudget& budget) {
-  const ReportedPoint* pure = pure_point(budget);
+Json json_of(const SweepReport& report, const ReportedBudget& budget) {
+  const ReportedBudget& reference = reference_of(report, budget);
+  const ReportedPoint* pure = pure_point(reference);
   Json json{{"sweep", budget.sweep}, {"kind", budget.kind}, {"budget", budget.budget}, {"missing", budget.num_missing}};
   json["curve"] = json["controls"] = Json::array();
-  for (const ReportedPoint& point : budget.curve) json["curve"].push_back(json_of(point, pure));
-  for (const ReportedPoint& point : budget.controls) json["controls"].push_back(json_of(point, pure));
+  json["reference"] = reference.sweep;
+  for (const ReportedPoint& point : budget.curve) json["curve"].push_back(json_of(point, pure, nullptr));
+  for (const ReportedPoint& point : budget.controls) {
+    json["controls"].push_back(json_of(point, pure, unchanged_point(report, budget, point)));
+  }
   const std::vector<CurveArm> arms = arms_of(budget);
   if (budget.kind == enum_name(SweepKind::kMemory)) {
     if (arms.size() >= 2) json["log_linear"] = json_of(fit_log_linear(arms));
@@ -106,7 +112,7 @@ std::string analysis_json(const SweepReport& report) {
               {"2e20", published(kPublished2e20)},
               {"memory", published(kPublishedMemory)}}}};
   json["budgets"] = Json::array();
-  for (const ReportedBudget& budget : report.budgets) json["budgets"].push_back(json_of(budget));
+  for (const ReportedBudget& budget : report.budgets) json["budgets"].push_back(json_of(report, budget));
   return json.dump(1) + "\n";
 }
 

@@ -31,14 +31,16 @@ std::vector<DataPoint> means_of(std::span<const CurveArm> arms) {
   return points;
 }
 
-// Means of the arms, each over as many of its seeds drawn with replacement.
+// Mean over as many of the arm's seeds, drawn with replacement.
+double resampled_mean(const CurveArm& arm, Draws& draws) {
+  double sum = 0;
+  for (size_t i = 0; i < arm.losses.size(); ++i) sum += arm.losses[draws.below(arm.losses.size())];
+  return sum / static_cast<double>(arm.losses.size());
+}
+
 std::vector<DataPoint> resample_seeds(std::span<const CurveArm> arms, Draws& draws) {
   std::vector<DataPoint> points;
-  for (const CurveArm& arm : arms) {
-    double sum = 0;
-    for (size_t i = 0; i < arm.losses.size(); ++i) sum += arm.losses[draws.below(arm.losses.size())];
-    points.push_back({arm.x, sum / static_cast<double>(arm.losses.size())});
-  }
+  for (const CurveArm& arm : arms) points.push_back({arm.x, resampled_mean(arm, draws)});
   return points;
 }
 
@@ -129,28 +131,29 @@ double CurveArm::deviation() const {
   return std::sqrt(sum / static_cast<double>(losses.size() - 1));
 }
 
-Difference paired_difference(const CurveArm& arm, const CurveArm& other) {
-  std::vector<double> differences;
-  for (size_t i = 0; i < arm.seeds.size(); ++i) {
-    const auto found = std::find(other.seeds.begin(), other.seeds.end(), arm.seeds[i]);
-    if (found == other.seeds.end()) continue;
-    differences.push_back(arm.losses[i] - other.losses[static_cast<size_t>(found - other.seeds.begin())]);
-  }
-  Difference result{.mean = arm.mean() - other.mean(), .interval = {}, .num_pairs = std::ssize(differences)};
-  if (differences.empty()) return result;
-  const auto count = static_cast<double>(differences.size());
-  result.mean = 0;
-  for (const double difference : differences) result.mean += difference / count;
-  if (differences.size() < 2) return result;
+std::optional<Interval> CurveArm::interval() const {
+  if (losses.size() < 2) return std::nullopt;
   std::vector<double> means;
   for (int64_t i = 0; i < kNumResamples; ++i) {
     Draws draws(i);
-    double sum = 0;
-    for (size_t k = 0; k < differences.size(); ++k) sum += differences[draws.below(differences.size())];
-    means.push_back(sum / count);
+    means.push_back(resampled_mean(*this, draws));
   }
-  result.interval = percentile_interval(std::move(means));
-  return result;
+  return percentile_interval(std::move(means));
+}
+
+std::optional<double> CurveArm::at(int64_t seed) const {
+  const auto found = std::find(seeds.begin(), seeds.end(), seed);
+  if (found == seeds.end()) return std::nullopt;
+  return losses[static_cast<size_t>(found - seeds.begin())];
+}
+
+Difference paired_difference(const CurveArm& arm, const CurveArm& other) {
+  CurveArm pairs{.x = arm.x, .seeds = {}, .losses = {}};
+  for (size_t i = 0; i < arm.seeds.size(); ++i) {
+    if (const auto value = other.at(arm.seeds[i])) pairs.losses.push_back(arm.losses[i] - *value);
+  }
+  if (pairs.losses.empty()) return {.mean = arm.mean() - other.mean(), .interval = {}, .pairs = {}};
+  return {.mean = pairs.mean(), .interval = pairs.interval(), .pairs = pairs.losses};
 }
 
 CurveFit fit_curve(std::span<const CurveArm> arms) {

@@ -41,14 +41,17 @@ struct CurveArm {
   std::vector<double> losses;
 
   double mean() const;
-  double deviation() const;  // of the sample; NaN for one
+  double deviation() const;                      // of the sample; NaN for one
+  std::optional<Interval> interval() const;      // of the mean, by resampled seeds; nothing for fewer than two
+  std::optional<double> at(int64_t seed) const;  // nothing where that seed has no value
 };
 
-// Mean of the differences to `other` at equal seeds, with the interval of resampled seeds; none for fewer than two.
+// Mean of the differences to `other` at equal seeds, with the interval of resampled seeds; of the means, without an
+// interval, where no seed is in both.
 struct Difference {
   double mean = 0;
   std::optional<Interval> interval;
-  int64_t num_pairs = 0;
+  std::vector<double> pairs;
 };
 Difference paired_difference(const CurveArm& arm, const CurveArm& other);
 

@@ -23,32 +23,65 @@ std::string difference_text(const Difference& difference) {
   return fmt::format("{:+.4f} ({})", difference.mean, interval_text(difference.interval));
 }
 
-std::vector<std::string> point_cells(const ReportedPoint& point, const ReportedPoint* pure) {
-  const TrialFacts& f = point.facts;
-  const Difference to_pure = pure == nullptr ? Difference{} : paired_difference(point.loss, pure->loss);
-  return {point_label(f),
-          number(f.achieved),
-          fmt::format("{}", f.experts),
-          scaled_text(static_cast<double>(f.table_parameters)),
-          scaled_text(static_cast<double>(f.total_parameters)),
-          scaled_text(static_cast<double>(f.active_parameters)),
-          fmt::format("{}", point.loss.losses.size()),
-          mean_text(point.loss),
-          number(point.loss.deviation()),
-          pure == nullptr ? "-" : fmt::format("{:+.4f}", to_pure.mean),
-          pure == nullptr ? "-" : interval_text(to_pure.interval),
-          scaled_text(point.tok_s.mean()),
-          mean_text(point.equal_time),
-          mean_text(point.token_share, 3)};
+// Mean and interval of the differences of `arm` to the losses of `other`; "-" without it.
+std::vector<std::string> difference_cells(const CurveArm& arm, const ReportedPoint* other) {
+  if (other == nullptr || arm.losses.empty()) return {"-", "-"};
+  const Difference difference = paired_difference(arm, other->loss);
+  return {fmt::format("{:+.4f}", difference.mean), interval_text(difference.interval)};
 }
 
-std::string points_table(const ReportedBudget& budget) {
+std::vector<std::string> joined(std::vector<std::string> cells, const std::vector<std::string>& more) {
+  cells.insert(cells.end(), more.begin(), more.end());
+  return cells;
+}
+
+std::string points_table(const ReportedBudget& budget, const ReportedPoint* pure) {
   std::string text = "<table>\n";
   text += table_row("th", {"point", "achieved", "experts", "tables", "total", "active", "seeds", "loss", "deviation",
-                           "to pure MoE", "95 % over seeds", "tok/s", "loss at its time", "tokens to its loss"});
-  const ReportedPoint* pure = pure_point(budget);
-  for (const auto* points : {&budget.curve, &budget.controls}) {
-    for (const ReportedPoint& point : *points) text += table_row("td", point_cells(point, pure));
+                           "to pure MoE", "95 % over seeds"});
+  for (const ReportedPoint& point : budget.curve) {
+    const TrialFacts& f = point.facts;
+    const std::vector<std::string> cells{point_label(f),
+                                         number(f.achieved),
+                                         fmt::format("{}", f.experts),
+                                         scaled_text(static_cast<double>(f.table_parameters)),
+                                         scaled_text(static_cast<double>(f.total_parameters)),
+                                         scaled_text(static_cast<double>(f.active_parameters)),
+                                         fmt::format("{}", point.loss.losses.size()),
+                                         mean_text(point.loss),
+                                         number(point.loss.deviation())};
+    text += table_row("td", joined(cells, difference_cells(point.loss, pure)));
+  }
+  return text + "</table>\n";
+}
+
+std::string time_table(const ReportedBudget& budget, const ReportedPoint* pure) {
+  std::string text = "<table>\n";
+  text += table_row("th", {"point", "tok/s", "seconds", "tokens to the pure MoE's loss", "95 % over seeds",
+                           "loss at the pure MoE's time", "to pure MoE", "95 % over seeds"});
+  for (const ReportedPoint& point : budget.curve) {
+    const std::vector<std::string> cells{point_label(point.facts),
+                                         scaled_text(point.tok_s.mean()),
+                                         mean_text(point.seconds, 1),
+                                         mean_text(point.token_share, 3),
+                                         interval_text(point.token_share.interval(), 3),
+                                         mean_text(point.equal_time)};
+    text += table_row("td", joined(cells, difference_cells(point.equal_time, pure)));
+  }
+  return text + "</table>\n";
+}
+
+std::string controls_table(const SweepReport& report, const ReportedBudget& budget, const ReportedPoint* pure) {
+  std::string text = "<table>\n";
+  text += table_row("th", {"control", "active", "tok/s", "seeds", "loss", "deviation", "to unchanged point",
+                           "95 % over seeds", "to pure MoE", "95 % over seeds"});
+  for (const ReportedPoint& point : budget.controls) {
+    const std::vector<std::string> cells{
+        point_label(point.facts),        scaled_text(static_cast<double>(point.facts.active_parameters)),
+        scaled_text(point.tok_s.mean()), fmt::format("{}", point.loss.losses.size()),
+        mean_text(point.loss),           number(point.loss.deviation())};
+    const auto to_unchanged = difference_cells(point.loss, unchanged_point(report, budget, point));
+    text += table_row("td", joined(joined(cells, to_unchanged), difference_cells(point.loss, pure)));
   }
   return text + "</table>\n";
 }
@@ -138,20 +171,33 @@ constexpr const char* kNotes = R"(<h2>How to read it</h2>
 are paired by seed; intervals are of 95 %, by resampling the seeds within each point, and for comparison the residuals
 of the fit and the points themselves. With few seeds such intervals are too narrow. "U shape confirmed" means: both ends
 are worse than the best interior point with intervals above 0, and the curvature of the fit without ratio 1 is positive
-with its interval. "Loss at its time" is read from a trial's validations at the moment when the pure MoE of the same
-seed had finished, "tokens to its loss" is the share of the pure MoE's tokens after which its final loss was reached;
-both underrate a trial whose learning rate was still high at that moment. Published points are one run each.</p>
+with its interval. "Loss at the pure MoE's time" is read from a trial's validations at the moment when the pure MoE of
+the same seed had finished, "tokens to the pure MoE's loss" is the share of its tokens after which its final loss was
+reached; both underrate a trial whose learning rate was still high at that moment. The unchanged point of a control is
+that of the curve at its ratio or size. Published points are one run each.</p>
 )";
+
+std::string budget_section(const SweepReport& report, const ReportedBudget& budget) {
+  std::string text = fmt::format("<h2>{}, {}, budget {:g}</h2>\n", escaped(budget.sweep), budget.kind, budget.budget);
+  if (budget.num_missing > 0) text += fmt::format("<p>{} trials are not done.</p>\n", budget.num_missing);
+  const ReportedBudget& reference = reference_of(report, budget);
+  if (&reference != &budget) {
+    text += fmt::format("<p>Compared with {}, of the same budget and tokens.</p>\n", escaped(reference.sweep));
+  }
+  const ReportedPoint* pure = pure_point(reference);
+  if (!budget.curve.empty()) {
+    text += budget.kind == enum_name(SweepKind::kMemory) ? memory_section(budget) : curve_section(budget);
+    text += points_table(budget, pure) + time_table(budget, pure);
+  }
+  return budget.controls.empty() ? text : text + controls_table(report, budget, pure);
+}
 
 }  // namespace
 
 std::string report_html(const SweepReport& report, const std::vector<std::string>& figures) {
   std::string text = page_begin("Sweep report") + "<h1>Sweep report</h1>\n";
   for (const ReportedBudget& budget : report.budgets) {
-    text += fmt::format("<h2>{}, {}, budget {:g}</h2>\n", escaped(budget.sweep), budget.kind, budget.budget);
-    if (budget.num_missing > 0) text += fmt::format("<p>{} trials are not done.</p>\n", budget.num_missing);
-    text += budget.kind == enum_name(SweepKind::kMemory) ? memory_section(budget) : curve_section(budget);
-    text += points_table(budget);
+    text += budget_section(report, budget);
   }
   for (const std::string& figure : figures) text += "<figure>" + figure + "</figure>\n";
   if (figures.empty()) text += "<p>No figures: scripts/plot_sweep.py draws them where matplotlib is installed.</p>\n";

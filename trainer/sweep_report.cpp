@@ -25,20 +25,20 @@ double loss_at_time(const std::vector<CurvePoint>& curve, double seconds) {
   return before.loss + part * (after->loss - before.loss);
 }
 
-// Tokens at which a validation curve reaches that loss; NaN where it does not.
+// Tokens at which a validation curve reaches that loss; NaN where it does not, or begins below it.
 double tokens_to_loss(const std::vector<CurvePoint>& curve, double loss) {
   const auto below =
       std::find_if(curve.begin(), curve.end(), [&](const CurvePoint& point) { return point.loss <= loss; });
-  if (below == curve.end()) return kNotMeasured;
-  if (below == curve.begin()) return below->tokens;
+  if (below == curve.end() || below == curve.begin()) return kNotMeasured;
   const CurvePoint& before = *(below - 1);
   const double part = (before.loss - loss) / (before.loss - below->loss);
   return before.tokens + part * (below->tokens - before.tokens);
 }
 
+bool is_memory(const std::string& kind) { return kind == enum_name(SweepKind::kMemory); }
+
 double position_of(const TrialFacts& facts) {
-  const bool is_memory = facts.kind == enum_name(SweepKind::kMemory);
-  return is_memory ? static_cast<double>(facts.table_parameters) : facts.ratio;
+  return is_memory(facts.kind) ? static_cast<double>(facts.table_parameters) : facts.ratio;
 }
 
 bool same_point(const TrialFacts& a, const TrialFacts& b) {
@@ -77,19 +77,11 @@ ReportedPoint& point_of(ReportedBudget& budget, const TrialFacts& facts) {
 
 bool is_pure(const TrialFacts& facts) { return facts.table_parameters == 0 && facts.control.empty(); }
 
-// The finished trial without tables that a trial is compared with: same sweep, budget and seed.
-const ReportedTrial* counterpart(const SweepReport& report, const ReportedTrial& trial) {
-  for (const ReportedTrial& other : report.trials) {
-    const bool fits = other.sweep == trial.sweep && other.entry.facts.budget == trial.entry.facts.budget &&
-                      other.entry.facts.seed == trial.entry.facts.seed && is_pure(other.entry.facts);
-    if (fits && other.entry.state == TrialState::kDone) return &other;
-  }
-  return nullptr;
-}
+bool is_done(const ReportedTrial& trial) { return trial.entry.state == TrialState::kDone; }
 
 void add_trial(SweepReport& report, const ReportedTrial& trial) {
   ReportedBudget& budget = budget_of(report, trial);
-  if (trial.entry.state != TrialState::kDone) {
+  if (!is_done(trial)) {
     budget.num_missing += trial.entry.state == TrialState::kSkipped ? 0 : 1;
     return;
   }
@@ -99,13 +91,26 @@ void add_trial(SweepReport& report, const ReportedTrial& trial) {
   add(point.loss, facts.seed, outcome.loss);
   add(point.seconds, facts.seed, outcome.seconds);
   add(point.tok_s, facts.seed, outcome.tok_s);
-  const ReportedTrial* pure = counterpart(report, trial);
-  if (pure == nullptr || trial.validations.empty() || pure->validations.empty()) return;
-  add(point.equal_time, facts.seed, loss_at_time(trial.validations, pure->entry.outcome.seconds));
-  const double tokens = tokens_to_loss(trial.validations, pure->entry.outcome.loss);
-  if (std::isfinite(tokens)) {
-    add(point.token_share, facts.seed, tokens / static_cast<double>(pure->entry.facts.tokens));
-  }
+}
+
+// Loss at the pure MoE's time and tokens to its loss, by the validations of a finished trial.
+void compare_with_pure(SweepReport& report, const ReportedTrial& trial) {
+  const TrialFacts& facts = trial.entry.facts;
+  ReportedBudget& budget = budget_of(report, trial);
+  const ReportedPoint* pure = pure_point(reference_of(report, budget));
+  if (pure == nullptr || trial.validations.empty()) return;
+  const auto seconds = pure->seconds.at(facts.seed), loss = pure->loss.at(facts.seed);
+  if (!seconds || !loss) return;
+  ReportedPoint& point = point_of(budget, facts);
+  add(point.equal_time, facts.seed, loss_at_time(trial.validations, *seconds));
+  const double tokens = tokens_to_loss(trial.validations, *loss);
+  if (std::isfinite(tokens)) add(point.token_share, facts.seed, tokens / static_cast<double>(pure->facts.tokens));
+}
+
+bool has_tokens(const ReportedBudget& budget, int64_t tokens) {
+  const auto fits = [&](const ReportedPoint& point) { return point.facts.tokens == tokens; };
+  return std::any_of(budget.curve.begin(), budget.curve.end(), fits) ||
+         std::any_of(budget.controls.begin(), budget.controls.end(), fits);
 }
 
 }  // namespace
@@ -125,6 +130,9 @@ SweepReport collect_report(const std::vector<std::string>& directories) {
     std::stable_sort(budget.curve.begin(), budget.curve.end(),
                      [](const ReportedPoint& a, const ReportedPoint& b) { return a.loss.x < b.loss.x; });
   }
+  for (const ReportedTrial& trial : report.trials) {
+    if (is_done(trial)) compare_with_pure(report, trial);
+  }
   return report;
 }
 
@@ -135,11 +143,32 @@ const ReportedPoint* pure_point(const ReportedBudget& budget) {
   return nullptr;
 }
 
+const ReportedBudget& reference_of(const SweepReport& report, const ReportedBudget& budget) {
+  if (pure_point(budget) != nullptr) return budget;
+  for (const ReportedBudget& other : report.budgets) {
+    const ReportedPoint* pure = pure_point(other);
+    if (pure != nullptr && other.budget == budget.budget && has_tokens(budget, pure->facts.tokens)) return other;
+  }
+  return budget;
+}
+
+const ReportedPoint* unchanged_point(const SweepReport& report, const ReportedBudget& budget,
+                                     const ReportedPoint& control) {
+  const auto fits = [&](const ReportedPoint& point) {
+    const TrialFacts &a = point.facts, &b = control.facts;
+    return is_memory(b.kind) ? is_memory(a.kind) && a.table_rows == b.table_rows : a.ratio == b.ratio;
+  };
+  for (const ReportedBudget* where : {&budget, &reference_of(report, budget)}) {
+    const auto found = std::find_if(where->curve.begin(), where->curve.end(), fits);
+    if (found != where->curve.end()) return &*found;
+  }
+  return nullptr;
+}
+
 std::vector<CurveArm> arms_of(const ReportedBudget& budget) {
   std::vector<CurveArm> arms;
-  const bool is_memory = budget.kind == enum_name(SweepKind::kMemory);
   for (const ReportedPoint& point : budget.curve) {
-    if (!is_memory || point.loss.x > 0) arms.push_back(point.loss);  // a logarithm follows
+    if (!is_memory(budget.kind) || point.loss.x > 0) arms.push_back(point.loss);  // a logarithm follows
   }
   return arms;
 }

@@ -21,7 +21,7 @@ struct ReportedPoint {
   CurveArm loss;     // of the done ones, by seed
   CurveArm seconds, tok_s;
   CurveArm equal_time;   // loss at the time when the pure MoE of the same seed had finished
-  CurveArm token_share;  // share of the pure MoE's tokens until its final loss was reached; of seeds that reached it
+  CurveArm token_share;  // of the pure MoE's tokens, until its final loss was reached; of seeds that reached it
 };
 
 // The points of one sweep at one budget. A curve of kind memory has x = table parameters, others x = ratio.
@@ -43,6 +43,13 @@ SweepReport collect_report(const std::vector<std::string>& directories);
 
 // The point of the curve without tables, null where there is none.
 const ReportedPoint* pure_point(const ReportedBudget& budget);
+// The budget whose points those of `budget` are compared with: itself where it has a pure MoE, else one of another
+// reported sweep that has it, at the same budget and with as many tokens, else itself.
+const ReportedBudget& reference_of(const SweepReport& report, const ReportedBudget& budget);
+// The point of the curve at the ratio or size of a control, in its own sweep or in the reference; null where neither
+// has it.
+const ReportedPoint* unchanged_point(const SweepReport& report, const ReportedBudget& budget,
+                                     const ReportedPoint& control);
 // The arms of the curve, for the fits.
 std::vector<CurveArm> arms_of(const ReportedBudget& budget);
 

@@ -124,10 +124,22 @@ TEST(SweepFit, DifferencesArePairedBySeed) {
   const CurveArm one{.x = 0, .seeds = {0, 1, 2, 7}, .losses = {1, 2, 3, 100}};
   const CurveArm other{.x = 1, .seeds = {2, 1, 0}, .losses = {2.9, 1.9, 0.9}};
   const Difference difference = paired_difference(one, other);
-  EXPECT_EQ(difference.num_pairs, 3);
+  EXPECT_EQ(difference.pairs.size(), 3u);
   EXPECT_NEAR(difference.mean, 0.1, 1e-12);
   ASSERT_TRUE(difference.interval);
   EXPECT_NEAR(difference.interval->low, 0.1, 1e-9);  // the seeds' own scatter is gone
+}
+
+TEST(SweepFit, TheIntervalOfAMeanLiesWithinItsValues) {
+  const CurveArm arm{.x = 0, .seeds = {0, 1, 2}, .losses = {1, 2, 6}};
+  ASSERT_TRUE(arm.interval());
+  EXPECT_GE(arm.interval()->low, 1);
+  EXPECT_LT(arm.interval()->low, arm.mean());
+  EXPECT_GT(arm.interval()->high, arm.mean());
+  EXPECT_LE(arm.interval()->high, 6);
+  EXPECT_FALSE((CurveArm{.x = 0, .seeds = {0}, .losses = {1}}.interval()));
+  EXPECT_EQ(arm.at(2), 6);
+  EXPECT_FALSE(arm.at(3));
 }
 
 TEST(SweepFit, EqualInputsGiveEqualIntervals) {

@@ -17,12 +17,10 @@ using test::write_file;
 // A sweep whose trials are done, with files as training leaves them: loss falls by 1 per quarter from 4 above the end.
 class Report : public ::testing::Test {
  protected:
-  Report() {
-    const SweepPlan plan = make_plan(
-        test::small_sweep({"run.dir=" + directory_.path(),
-                           "sweep.controls=[no_conv, \"model.engram.heads=1; model.engram.orders=[2, 3]\"]"}));
-    SweepJournal::begin(sweep(), plan);
-    SweepJournal journal(sweep());
+  Report() { begin(sweep(), {"sweep.controls=[no_conv, \"model.engram.heads=1; model.engram.orders=[2, 3]\"]"}); }
+  void begin(const std::string& sweep, const std::vector<std::string>& overrides) const {
+    SweepJournal::begin(sweep, make_plan(test::small_sweep(overrides)));
+    SweepJournal journal(sweep);
     for (TrialEntry entry : journal.trials()) {
       entry.state = TrialState::kDone;
       const double ratio = entry.facts.ratio;
@@ -33,12 +31,11 @@ class Report : public ::testing::Test {
                        .seconds = static_cast<double>(entry.facts.tokens) / rate,
                        .tok_s = rate,
                        .skipped_steps = 0};
-      write_trial(entry, loss, rate);
+      write_trial(trial_directory(sweep, entry.number), entry, loss, rate);
       journal.record(entry);
     }
   }
-  void write_trial(const TrialEntry& entry, double loss, double rate) const {
-    const std::string directory = trial_directory(sweep(), entry.number);
+  static void write_trial(const std::string& directory, const TrialEntry& entry, double loss, double rate) {
     std::filesystem::create_directories(directory);
     std::string metrics, events;
     for (int64_t step = 1; step <= entry.facts.steps; ++step) {
@@ -72,6 +69,28 @@ TEST_F(Report, GroupsTrialsByPoint) {
   // end.
   const double lead = budget.curve[3].loss.mean() - budget.curve[1].loss.mean();
   EXPECT_NEAR(budget.curve[1].token_share.mean(), 1 - lead / 4, 1e-3);
+}
+
+TEST_F(Report, ControlsThatAreASweepOfTheirOwnArePairedWithTheCurve) {
+  const std::string controls = directory_ / "controls", longer = directory_ / "longer";
+  begin(controls,
+        {"sweep.ratios=[]", "sweep.seeds=[4]", "sweep.controls=[no_conv, wide_shared]", "sweep.control_ratio=0.75"});
+  begin(longer, {"sweep.ratios=[]", "sweep.controls=[no_conv]", "sweep.tokens=[32768]"});
+  const SweepReport report = collect_report({longer, controls, sweep()});
+  ASSERT_EQ(report.budgets.size(), 3u);
+  const ReportedBudget &alone = report.budgets[0], &paired = report.budgets[1], &curve = report.budgets[2];
+  EXPECT_EQ(&reference_of(report, curve), &curve);
+  EXPECT_EQ(&reference_of(report, paired), &curve);
+  EXPECT_EQ(unchanged_point(report, paired, paired.controls[0]), &curve.curve[2]);
+  EXPECT_EQ(unchanged_point(report, paired, paired.controls[1]), pure_point(curve));  // wide_shared is at ratio 1
+  EXPECT_EQ(paired.controls[0].equal_time.seeds, std::vector<int64_t>{4});
+  EXPECT_EQ(&reference_of(report, alone), &alone);  // no other budget has as many tokens
+  EXPECT_EQ(unchanged_point(report, alone, alone.controls[0]), nullptr);
+  EXPECT_NE(report_html(report, {}).find("Compared with small, of the same budget and tokens."), std::string::npos);
+  const auto analysis = nlohmann::json::parse(analysis_json(report));
+  const auto& control = analysis.at("budgets").at(1).at("controls").at(0);
+  const double difference = paired.controls[0].loss.losses[0] - *curve.curve[2].loss.at(4);
+  EXPECT_EQ(control.at("to_unchanged").at("pairs"), std::vector<double>{difference});
 }
 
 TEST_F(Report, WritesEveryTrialToBothTables) {
