@@ -25,6 +25,14 @@ cudaGraph_t record(const CudaQueue& queue, const std::function<void()>& body) {
   return graph;
 }
 
+cudaGraphExec_t instantiate(cudaGraph_t graph) {
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  ENGRAM_CUDA_CHECK(status);
+  return executable;
+}
+
 }  // namespace
 
 void WorkGraphs::Release::operator()(CUgraphExec_st* graph) const { cudaGraphExecDestroy(graph); }
@@ -36,12 +44,11 @@ void WorkGraphs::run(Stream& stream, const Key& key, const std::function<void()>
   const auto [place, is_new] = graphs_.try_emplace(key);
   if (is_new) return body();
   if (!place->second) {
-    const cudaGraph_t graph = record(*queue, body);
-    cudaGraphExec_t executable = nullptr;
-    const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
-    cudaGraphDestroy(graph);
-    ENGRAM_CUDA_CHECK(status);
-    place->second.reset(executable);
+    try {
+      place->second.reset(instantiate(record(*queue, body)));
+    } catch (const Unavailable& error) {
+      throw Unavailable(error.what() + std::string("; a CUDA graph was being made: train.graphs: false needs none"));
+    }
   }
   ENGRAM_CUDA_CHECK(cudaGraphLaunch(place->second.get(), queue->handle));
   ++num_launched_;

@@ -49,5 +49,17 @@ TEST_F(WorkGraphsGpuTest, AnErrorInTheWorkLeavesTheStreamUsable) {
   EXPECT_EQ(test::element(download(sum), 3), 6.0);
 }
 
+TEST_F(WorkGraphsGpuTest, AnErrorOfTheRecordingSaysHowToDoWithoutGraphs) {
+  const Tensor increment = steps(), sum = steps();
+  WorkGraphs graphs(1);
+  const auto run = [&] { graphs.run(stream, {sum.data}, [&] { synchronize(stream); }); };
+  run();
+  const std::string error = test::error_of(run);
+  EXPECT_NE(error.find("cudaErrorStreamCapture"), std::string::npos) << error;
+  EXPECT_NE(error.find("train.graphs: false"), std::string::npos) << error;
+  accumulate(stream, increment, sum);
+  EXPECT_EQ(test::element(download(sum), 3), 6.0);
+}
+
 }  // namespace
 }  // namespace engram
