@@ -34,10 +34,14 @@ std::string csv_header() {
   return line;
 }
 
-std::string csv_line(const StepMetrics& metrics) {
+bool has_column(const std::string& header, std::string_view name) {
+  return fmt::format(",{},", header).find(fmt::format(",{},", name)) != std::string::npos;
+}
+
+std::string csv_line(const StepMetrics& metrics, const std::string& header) {
   std::string line;
   visit_fields(metrics, [&](std::string_view name, const auto& value) {
-    line.append(name == "step" ? "" : ",").append(number(value));
+    if (has_column(header, name)) line.append(name == "step" ? "" : ",").append(number(value));
   });
   return line;
 }
@@ -120,12 +124,20 @@ Kept cut_file(const std::string& path, int64_t step, bool is_csv) {
   return kept;
 }
 
-void check_header(const std::string& path) {
+// That of a run which an older program began has fewer columns.
+std::string read_header(const std::string& path) {
   std::ifstream file(path);
-  std::string header;
+  std::string header, known;
   std::getline(file, header);
-  ENGRAM_CHECK(header == csv_header(), path, ": has the columns ", header, "; wanted ", csv_header(),
-               "; move the file away or choose another run.name");
+  visit_fields(StepMetrics{}, [&](std::string_view name, const auto&) {
+    if (name == "step")
+      known = name;
+    else if (has_column(header, name))
+      known.append(",").append(name);
+  });
+  ENGRAM_CHECK(header == known, path, ": has the columns ", header, "; wanted ", csv_header(),
+               ", or some of these in this order; move the file away or choose another run.name");
+  return header;
 }
 
 // One process writes a run. Somebody who only looks whether the lock is free holds it for an instant.
@@ -165,11 +177,11 @@ MetricsLog::MetricsLog(const std::string& directory, int64_t step, bool tensorbo
     : directory_(directory), lock_(lock_run(directory)), last_step_(truncate_to(directory, step)) {
   const std::string csv_path = file_in(directory, kCsvFile);
   const bool is_new = !std::filesystem::exists(csv_path) || std::filesystem::file_size(csv_path) == 0;
-  if (!is_new) check_header(csv_path);
+  csv_header_ = is_new ? csv_header() : read_header(csv_path);
   jsonl_.emplace(file_in(directory, kJsonlFile));
   csv_.emplace(csv_path);
   events_.emplace(file_in(directory, kEventsFile));
-  if (is_new) csv_->append(csv_header() + "\n");
+  if (is_new) csv_->append(csv_header_ + "\n");
   if (tensorboard) tensorboard_.emplace(directory, step);
 }
 
@@ -177,7 +189,7 @@ void MetricsLog::write(const StepMetrics& metrics) {
   ENGRAM_CHECK(metrics.step > last_step_, "metrics: step ", metrics.step, " after step ", last_step_,
                "; wanted a later one");
   jsonl_->append(json_line(metrics) + "\n");
-  csv_->append(csv_line(metrics) + "\n");
+  csv_->append(csv_line(metrics, csv_header_) + "\n");
   if (tensorboard_) tensorboard_->write(metrics.step, scalars_of(metrics));
   last_step_ = metrics.step;
 }

@@ -60,9 +60,10 @@ void visit_fields(const StepMetrics& m, Visitor&& field) {
 
 using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, double, std::string>>>;
 
-// metrics.jsonl, metrics.csv (same columns), events.jsonl and, where asked for, an event file of TensorBoard, of one
-// run; one rank writes. Each call appends one whole line with one write, so that a killed process loses at most the
-// line it was writing. Throws Error where the disk refuses, or another process writes the same run.
+// metrics.jsonl, metrics.csv (the same columns, or those that it has already), events.jsonl and, where asked for, an
+// event file of TensorBoard, of one run; one rank writes. Each call appends one whole line with one write, so that a
+// killed process loses at most the line it was writing. Throws Error where the disk refuses, or another process writes
+// the same run.
 class MetricsLog {
  public:
   // Opens the files in `directory` (made where missing) and cuts them back to `step`, the step training goes on from:
@@ -90,6 +91,7 @@ class MetricsLog {
   std::string directory_;
   FileLock lock_;
   int64_t last_step_;
+  std::string csv_header_;
   std::optional<AppendFile> jsonl_, csv_, events_;  // opened after they were cut back
   std::optional<TensorBoardFile> tensorboard_;
 };

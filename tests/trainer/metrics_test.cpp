@@ -132,6 +132,15 @@ TEST_F(MetricsTest, ATornHeaderIsWrittenAgain) {
   EXPECT_TRUE(lines("metrics.csv")[0].starts_with("step,tokens,loss,"));
 }
 
+TEST_F(MetricsTest, AnOlderRunGoesOnWithTheColumnsThatItHas) {
+  fs::create_directories(directory);
+  append("metrics.csv", "step,loss,wall\n1,2.5,0.1\n");
+  append("metrics.jsonl", "{\"step\":1,\"loss\":2.5,\"wall\":0.1}\n");
+  write_steps(1, 2);
+  EXPECT_EQ(lines("metrics.csv"), (std::vector<std::string>{"step,loss,wall", "1,2.5,0.1", "2,0.5,"}));
+  EXPECT_TRUE(nlohmann::json::parse(lines("metrics.jsonl").at(1)).contains("tokens"));
+}
+
 TEST_F(MetricsTest, StartingAnewEmptiesTheFiles) {
   write_steps(0, 7);
   write_steps(0, 3);
@@ -158,9 +167,12 @@ TEST_F(MetricsTest, RefusesStepsOutOfOrder) {
 
 TEST_F(MetricsTest, RefusesForeignFiles) {
   fs::create_directories(directory);
-  append("metrics.csv", "step,other\n1,2\n");
-  EXPECT_THROW(MetricsLog(directory, 5, false), Error);
-  fs::remove_all(directory);
+  for (const char* header : {"step,other", "loss,wall", "step,wall,loss"}) {
+    append("metrics.csv", std::string(header) + "\n1,2\n");
+    EXPECT_THROW(MetricsLog(directory, 5, false), Error) << header;
+    fs::remove_all(directory);
+    fs::create_directories(directory);
+  }
   fs::create_directories(directory);
   append("metrics.jsonl", "hello\n");
   EXPECT_THROW(MetricsLog(directory, 5, false), Error);
