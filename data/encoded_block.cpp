@@ -18,7 +18,7 @@ namespace {
 // What a file begins with; the ends of the documents and their tokens follow.
 struct Header {
   char key[32];
-  char digest[32];  // of all that comes behind it, the counts included
+  char digest[32];  // of all that comes after it, the counts included
   uint64_t num_documents;
   uint64_t num_tokens;
 };

@@ -49,7 +49,7 @@ std::vector<std::string> expand_inputs(const std::vector<std::string>& inputs);
 //   .txt    documents lie between separator lines; a file without one is one document. Line breaks at a document's two
 //           ends are dropped.
 //   .jsonl  one JSON object a line, the text in its field json_field; blank lines are passed over.
-// Either may be compressed (.gz, .xz, .zst behind its suffix, see TextFile).
+// Either may be compressed (.gz, .xz, .zst after its suffix, see TextFile).
 // A record that is no UTF-8, no JSON object with that field, or longer than max_line_bytes is bad: under kStop an Error
 // "file:line: what" is thrown, under kSkip its document is left out and counted. Text beside a bad line of a .txt file
 // goes with it up to the separators. The Error of an unreadable file is thrown under either policy.

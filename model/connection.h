@@ -29,7 +29,7 @@ class Connection {
   // sub-layer.
   Tensor forward(Context& ctx, Residual& residual, Saved& saved) const;
 
-  // From the gradient of the streams behind this connection (may be empty) and dx of what forward() returned, the
+  // From the gradient of the streams after this connection (may be empty) and dx of what forward() returned, the
   // gradients of the streams and of the pending output before it, in the memory of dstreams where there is some; with
   // M = 1 they are one tensor. Adds to the norm's gradient.
   Residual backward(Context& ctx, const Tensor& dstreams, const Tensor& dx, const Saved& saved) const;

@@ -39,7 +39,7 @@ def closing(text, start):
 
 
 def skip_angles(text, start):
-    """Position behind the `>` that closes the `<` at `start`; start + 1 where it is no bracket."""
+    """Position after the `>` that closes the `<` at `start`; start + 1 where it is no bracket."""
     depth = 0
     for position in range(start, len(text)):
         if text[position] == "<":

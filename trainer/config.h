@@ -40,7 +40,7 @@ struct ConfigEntry {
 std::vector<ConfigEntry> config_entries(const RunConfig& config);
 
 // The effective configuration as YAML that parse_config() reads back to an equal one. `mark_changes` puts
-// "  # changed" behind values that differ from the built-in default.
+// "  # changed" after values that differ from the built-in default.
 std::string print_config(const RunConfig& config, bool mark_changes = false);
 
 // 16 hexadecimal digits of print_config(config).

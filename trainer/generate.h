@@ -15,7 +15,7 @@ struct SamplingOptions {
   int64_t num_ids = 0;  // tokens from here on are never drawn; 0 = the whole vocabulary of the model
 };
 
-// Continues `prompt` token by token, and calls `emit` for each; ends early at end_of_text (-1: never), behind which, in
+// Continues `prompt` token by token, and calls `emit` for each; ends early at end_of_text (-1: never), after which, in
 // the prompt, a new document starts. The model sees the last data.seq_len tokens, computed anew for each token.
 // Collective: every rank gives the same arguments and gets the same tokens.
 void generate(Replica& replica, std::vector<int32_t> prompt, const SamplingOptions& options, int32_t end_of_text,

@@ -39,7 +39,7 @@ std::vector<std::vector<size_t>> batches_of(std::span<const ScoredTokens> sequen
   return batches;
 }
 
-// Sequences side by side, padded behind to the longest, and which of their tokens are scored.
+// Sequences side by side, padded at the end to the longest, and which of their tokens are scored.
 struct PaddedBatch {
   Batch batch;
   std::vector<int64_t> rows;     // places of the scored tokens' inputs among num_samples * seq_len

@@ -14,7 +14,7 @@ struct SequenceScore {
 };
 
 // Scores every sequence on its own: n-grams see nothing of another. The model sees the last data.seq_len tokens before
-// the last one, n-grams may look back beyond them; a document starts behind each token `end_of_text`. At most
+// the last one, n-grams may look back beyond them; a document starts after each token `end_of_text`. At most
 // data.seq_len tokens of a sequence are scored. Sequences of like length are computed together, as many as
 // train.micro_batch full ones have tokens, and batches are divided over the ranks, so that the same bits come out on
 // any number of them. Collective: every rank gives the same arguments and gets all results. Throws Error where a logit

@@ -15,7 +15,7 @@ std::string_view function_of(const std::source_location& where) {
   return begin == std::string_view::npos ? name : name.substr(begin + 1);
 }
 
-// The calling function; behind the op's name where it is a helper that only its file knows ("rms_norm_backward").
+// The calling function; after the op's name where it is a helper that only its file knows ("rms_norm_backward").
 std::string name_of_op(const char* op, const std::source_location& where) {
   const bool is_helper = std::string_view(where.function_name()).find("anonymous") != std::string_view::npos;
   std::string name = is_helper ? std::string(op).append("_") : std::string();

@@ -76,7 +76,7 @@ class OpProfile {
 void set_profile(Stream& stream, OpProfile* profile);
 // nullptr where none is attached.
 OpProfile* profile_of(const Stream& stream);
-// Tells the stream's profile, where there is one, the sizes of the op that comes next ("64x128x32" behind its name) and
+// Tells the stream's profile, where there is one, the sizes of the op that comes next ("64x128x32" after its name) and
 // its floating-point operations.
 void describe_op(const Stream& stream, std::initializer_list<int64_t> sizes, double flops);
 

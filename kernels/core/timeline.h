@@ -18,7 +18,7 @@ class Timeline {
   Timeline(const Timeline&) = delete;
   Timeline& operator=(const Timeline&) = delete;
 
-  // Puts a mark behind the work that is queued, without waiting; returns its number, from 0.
+  // Puts a mark after the work that is queued, without waiting; returns its number, from 0.
   int64_t mark(Stream& stream);
   int64_t mark(const CpuQueue& queue);
   int64_t mark(const CudaQueue& queue);

@@ -16,7 +16,7 @@ std::vector<std::byte> some_bytes(int64_t count) {
   return bytes;
 }
 
-// A file of the header and as many bytes behind it.
+// A file of the header and as many bytes after it.
 void write_raw(const std::string& path, const std::string& header, int64_t num_bytes) {
   const uint64_t length = header.size();
   std::string text(8, '\0');

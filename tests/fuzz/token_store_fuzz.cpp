@@ -5,7 +5,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/hdf5_checksums.h"
 
-// A token store with edits (file_edits.h), sealed again, so that HDF5 and all behind it see them.
+// A token store with edits (file_edits.h), sealed again, so that HDF5 and all after it see them.
 namespace engram::fuzz {
 namespace {
 

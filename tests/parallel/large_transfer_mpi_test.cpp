@@ -34,7 +34,7 @@ static_assert(kRows * kRowBytes > int64_t{1} << 31);
 
 TEST(LargeTransferSlow, RowsBeyondTwoToThe31Bytes) {
   test::for_each_world({4}, [](Communicator& world) {
-    // Rank 0 sends one row to rank 1 and all the others to rank 2, far behind in its memory.
+    // Rank 0 sends one row to rank 1 and all the others to rank 2, far into its memory.
     const bool sends = world.rank() == 0, receives = world.rank() == 2;
     LargeBytes send(sends ? kRows + 1 : 0, kRowBytes);
     LargeBytes recv(receives ? kRows : world.rank() == 1, kRowBytes);

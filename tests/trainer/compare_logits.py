@@ -17,14 +17,14 @@ def compare(directory):
     tokens = reference["tokens"].long()
     with torch.no_grad():
         logits = model(tokens[None]).logits[0]
-        # The same text behind padding, as in a batch of texts of several lengths.
+        # The same text after padding, as in a batch of texts of several lengths.
         padded = torch.nn.functional.pad(tokens[None], (3, 0))
         mask = torch.nn.functional.pad(torch.ones_like(tokens[None]), (3, 0))
-        behind = model(padded, attention_mask=mask).logits[0, 3:]
+        padded_logits = model(padded, attention_mask=mask).logits[0, 3:]
     difference = (logits - reference["logits"]).abs().max().item()
-    padding = (behind - logits).abs().max().item()
+    padding = (padded_logits - logits).abs().max().item()
     name, largest = directory.rsplit("/", 1)[-1], logits.abs().max().item()
-    print(f"{name}: largest logit {largest:.3g}, difference {difference:.2g}, behind padding {padding:.2g}")
+    print(f"{name}: largest logit {largest:.3g}, difference {difference:.2g}, after padding {padding:.2g}")
     return max(difference, padding) < BOUND
 
 

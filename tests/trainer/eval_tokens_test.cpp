@@ -17,7 +17,7 @@ struct EvalTokensTest : ::testing::Test {
   std::string scored(const ScoredTokens& text) const {
     return tokenizer.decode({text.tokens.end() - text.num_scored, text.tokens.end()});
   }
-  // All tokens behind the start.
+  // All tokens after the start.
   std::string whole(const ScoredTokens& text) const {
     return tokenizer.decode({text.tokens.begin() + 1, text.tokens.end()});
   }

@@ -100,7 +100,7 @@ inline std::vector<Tensor> state_of(Replica& r) {
   return all;
 }
 
-// Puts a tensor's bits behind those that are there, once the stream has come so far.
+// Puts a tensor's bits after those that are there, once the stream has come so far.
 inline void append_bits(Stream& stream, const Tensor& tensor, std::vector<std::byte>& bits) {
   const size_t begin = bits.size();
   bits.resize(begin + static_cast<size_t>(tensor.num_bytes()));
