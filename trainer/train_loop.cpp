@@ -79,6 +79,7 @@ class TrainRun {
     pulse_.rest(Pulse::Place::kSave);
     if (running_) wait_running();
     finish_save();
+    replica_.await_weights();  // so that what fails there is told
     if (rewind_ && after_ && !has_saved_) rewind_->times = after_->times + 1;
     if (!rewind_ || gives_up()) requests_.fulfilled(request_);
     if (is_first()) finish();
