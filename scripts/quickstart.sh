@@ -1,24 +1,68 @@
 #!/usr/bin/env bash
 # From a clone to a trained model: installs what is missing, builds the program, trains a small mixture of experts with
-# Engram memory on the sample text with 4 MPI ranks, then the same model without Engram, and compares them. Four to ten
-# minutes on two cores.
+# Engram memory on the sample text, then the same model without Engram, and compares them: on GPUs, a rank on each, where
+# nvidia-smi lists some and nvcc of CUDA 13 is there; otherwise on CPUs with 4 MPI ranks, in four to ten minutes on two
+# cores.
 #
-#   scripts/quickstart.sh [--set KEY=VALUE ...]     overrides of configs/quickstart.yaml, for both models
+#   scripts/quickstart.sh [--plan] [--set KEY=VALUE ...]
+#     --plan            only say where it would train, and with which commands
+#     --set KEY=VALUE   overrides of configs/quickstart.yaml, for both models
 #
-# ENGRAM_JOBS=N sets the number of build jobs. Everything written lies in build/ and runs/.
+# ENGRAM_JOBS=N sets the number of build jobs; CUDA_VISIBLE_DEVICES= hides GPUs. Everything written lies in build/ and
+# runs/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
+plan=
+if [ "${1:-}" = --plan ]; then
+  plan=1
+  shift
+fi
 case ${1:-} in
   '' | --set) ;;
   --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-  *) fail "unknown option $1; known: --set, --help" ;;
+  *) fail "unknown option $1; known: --plan, --set, --help" ;;
 esac
 
-engram=build/cpu/engram
+# use_gpus N: a rank on each of N GPUs, to which the 8 sequences of a step are dealt.
+use_gpus() {
+  ranks=$1
+  on_device=(--set device=cuda --set "train.micro_batch=$((8 / ranks))")
+}
+
+# Sets where to train, and why there.
+choose_device() {
+  local capabilities num_gpus=0 nvcc cuda n
+  capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | grep '^[0-9]') || true
+  if [ -n "$capabilities" ]; then num_gpus=$(tr , ' ' <<< "${CUDA_VISIBLE_DEVICES-$capabilities}" | wc -w); fi
+  nvcc=$(find_nvcc) || true
+  cuda=$("${nvcc:-false}" --version | sed -n 's/.*release \([0-9]*\).*/\1/p') || true
+  preset=cpu ranks=4 architecture=() on_device=()
+  if [ "$num_gpus" = 0 ]; then
+    why="CPUs: nvidia-smi lists no GPU, or CUDA_VISIBLE_DEVICES hides it"
+  elif [ "${capabilities%%.*}" -lt 8 ]; then
+    why="CPUs: the GPU has compute capability ${capabilities%%$'\n'*}; wanted 8.0 or newer"
+  elif [ "${cuda:-0}" -lt 13 ]; then
+    why="CPUs, though there is a GPU: the CUDA found in PATH and CUDA_HOME is ${cuda:-none}; wanted 13 or newer"
+  else
+    why="GPUs: nvidia-smi lists them, and $nvcc is of CUDA $cuda"
+    preset=cuda architecture=("-DCMAKE_CUDA_ARCHITECTURES=$(sed -n '1{s/\.//;s/^90$/90a/;p}' <<< "$capabilities")")
+    export CUDACXX=$nvcc
+    for n in 1 2 4 8; do [ "$n" -gt "$num_gpus" ] || use_gpus "$n"; done
+  fi
+}
+choose_device
+engram=build/$preset/engram
+
+announce "trains on $why; ranks: $ranks"
+if [ -n "$plan" ]; then
+  echo "cmake --preset $preset -DENGRAM_TESTS=OFF ${architecture[*]}"
+  echo "mpirun -np $ranks $engram train configs/quickstart.yaml ${on_device[*]} $*"
+  exit
+fi
+
 tokenizer=data/tokenizers/english_8k/tokenizer.json
-ranks=4
 plain=(--set 'model.engram.layers=[]')
 
 # train NAME [OPTION...]: from the start, whatever a run of that name left behind.
@@ -26,7 +70,7 @@ train() {
   local name=$1
   shift
   rm -rf "runs/$name"
-  mpirun -np $ranks $engram train configs/quickstart.yaml "$@" --set "run.name=$name"
+  mpirun -np $ranks $engram train configs/quickstart.yaml "${on_device[@]}" "$@" --set "run.name=$name"
 }
 
 # estimated WHAT [OPTION...]: the figure of that line of `engram estimate`.
@@ -41,11 +85,12 @@ scripts/install_dependencies.sh
 
 announce "build of the program ($ENGRAM_JOBS jobs)"
 mkdir -p build runs/data
-if ! cmake --preset cpu -DENGRAM_TESTS=OFF > build/cpu.log 2>&1; then
-  cat build/cpu.log
-  fail "cmake --preset cpu failed; what it said is above"
+if ! cmake --preset $preset -DENGRAM_TESTS=OFF "${architecture[@]}" > build/$preset.log 2>&1; then
+  cat build/$preset.log
+  fail "cmake --preset $preset failed; what it said is above"
 fi
-cmake --build --preset cpu --target engram -j "$ENGRAM_JOBS"
+if grep -q "^-- NCCL not found" build/$preset.log; then use_gpus 1; fi
+cmake --build --preset $preset --target engram -j "$ENGRAM_JOBS"
 
 announce "sample text to tokens"
 for part in train validation; do
@@ -75,6 +120,6 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. The figures of every step are
 Your own text (.txt or .jsonl files, or directories of them) takes two commands:
 
   $engram data build MY_TEXT --tokenizer $tokenizer --output runs/data/mine.h5
-  mpirun$as_root -np $ranks --oversubscribe --bind-to none $engram train configs/quickstart.yaml \\
+  mpirun$as_root -np $ranks --oversubscribe --bind-to none $engram train configs/quickstart.yaml ${on_device[*]} \\
     --set run.name=mine --set data.train=runs/data/mine.h5
 END

@@ -12,8 +12,8 @@ def read(path):
 
 
 def wanted_steps():
-    """The commands of the quickstart that install and build."""
-    script = read("scripts/quickstart.sh")
+    """The commands of the quickstart that install and build, on CPUs."""
+    script = read("scripts/quickstart.sh").replace("$preset", "cpu")
     install, configure, build = (re.search(pattern, script, re.M)[1] for pattern in (
         r"^(scripts/install_dependencies\.sh)$", r"(cmake --preset \S+ \S+)", r"^(cmake --build .*) -j "))  # fmt: skip
     return [install, configure + ELSEWHERE, build]
