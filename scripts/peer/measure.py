@@ -41,13 +41,19 @@ def shell(command):
     return result.stdout.strip()
 
 
+def commit():
+    """Of the checkout, or of the bundle that scripts/bundle.sh made."""
+    return (shell(f"git -C {sys.path[0]} describe --always --dirty")
+            or shell(f"sed 's/.*commit //' {sys.path[0]}/../../VERSION") or "unknown")
+
+
 def machine(num_devices):
     version = torch.backends.cudnn.version() or 0
     return {"kind": "step", "program": "pytorch", "device": torch.cuda.get_device_name(), "devices": num_devices,
             "driver": shell("nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1"),
             "cuda": torch.version.cuda, "cudnn": f"{version // 10000}.{version // 100 % 100}.{version % 100}",
             "nccl": ".".join(map(str, torch.cuda.nccl.version())), "version": torch.__version__,
-            "commit": shell(f"git -C {sys.path[0]} describe --always --dirty") or "unknown",
+            "commit": commit(),
             "command": " ".join(["python3"] + sys.argv)}
 
 
