@@ -5,23 +5,18 @@
 #include <limits>
 
 #include "kernels/cpu_gemm.h"
+#include "tests/ulps.h"
 
 namespace engram {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Distance of two numbers in units of the last place of the float nearest to `want`.
-double ulps(float got, double want) {
-  const double place = std::ldexp(1.0, std::ilogb(static_cast<float>(want)) - 23);
-  return std::abs(got - want) / std::max(place, 0x1p-149);
-}
-
 TEST(CpuMathTest, ExpIsWithinTwoUlpOverTheWholeRange) {
   double worst = 0;
   for (uint32_t word = 0; word < 0xff000000u; word += 4099) {
     const float x = std::bit_cast<float>(word);
-    if (x >= -103.0f && x <= 88.7f) worst = std::max(worst, ulps(fast_exp(x), std::exp(double{x})));
+    if (x >= -103.0f && x <= 88.7f) worst = std::max(worst, test::ulps(fast_exp(x), std::exp(double{x})));
   }
   EXPECT_LT(worst, 1.1);
 }
