@@ -40,6 +40,13 @@ TEST_F(RowExchangeGpuTest, FetchAndReturnEqualThoseOfTheHost) {
   });
 }
 
+TEST_F(RowExchangeGpuTest, AMillionRequestsOfOneRowEqualThoseOfTheHost) {
+  for_each_group({1, 2}, [](Communicator& host, Communicator& card) {
+    const test::RowPattern pattern = test::a_million_requests_of_one_row();
+    test::expect_device_exchange_equals_host({host, card, 0}, DType::kFloat32, pattern, true);
+  });
+}
+
 // The plan of the next step is made while the rows of this one are under way; both are used afterwards.
 TEST_F(RowExchangeGpuTest, APlanIsMadeUnderTheFetchOfAnother) {
   for_each_group({1, 2}, [](Communicator&, Communicator& group) {

@@ -136,15 +136,14 @@ void train(Arena& arena, RowWorld& world, Rule rule, std::vector<int64_t>& rows,
 }
 
 void expect_training_equals_one_rank(Communicator& group, const std::vector<int64_t>& tables, const RowPattern& pattern,
-                                     Rule rule) {
-  constexpr int64_t kWidth = 5;
+                                     Rule rule, int64_t width = 5) {
   Arena arena(Device::kCpu, int64_t{32} << 20, /*poison=*/true);
-  RowWorld world(group, tables, kWidth, DType::kFloat32);
+  RowWorld world(group, tables, width, DType::kFloat32);
   std::vector<int64_t> rows = pattern.rows(world.layout, group.rank(), group.size());
   train(arena, world, rule, rows, [&](int64_t i) { return std::pair(group.rank(), i); });
 
   SelfCommunicator self;
-  RowWorld alone(self, tables, kWidth, DType::kFloat32);
+  RowWorld alone(self, tables, width, DType::kFloat32);
   std::vector<int64_t> all_rows;
   std::vector<std::pair<int, int64_t>> origins;
   for (int rank = 0; rank < group.size(); ++rank) {
@@ -171,6 +170,16 @@ TEST(RowExchangeTest, TwoStepsEqualTheOneRankRun) {
         expect_training_equals_one_rank(group, kTables, pattern, rule);
       }
     }
+  });
+}
+
+// Each through plan, fetch, sum, return and update.
+TEST(RowExchangeTest, AMillionRequestsOfOneRow) {
+  test::for_each_world({1, 3}, [](Communicator& group) {
+    const RowPattern pattern = test::a_million_requests_of_one_row();
+    expect_fetch_equals_gather<float>(group, kTables, pattern, 1);
+    expect_sums_equal_oracle<float>(group, kTables, pattern, 1);
+    expect_training_equals_one_rank(group, kTables, pattern, Rule::kAdamLazy, 1);
   });
 }
 

@@ -62,6 +62,13 @@ inline std::vector<RowPattern> row_patterns() {
   };
 }
 
+// All ranks together; too many for row_patterns(), which tests go through many times.
+inline RowPattern a_million_requests_of_one_row() {
+  return {"a million requests of one row", [](const RowLayout& layout, int rank, int size) {
+            return std::vector<int64_t>(static_cast<size_t>((1'000'000 + rank) / size), layout.global_row(1, 2));
+          }};
+}
+
 inline Tensor rows_tensor(std::vector<int64_t>& rows) { return {rows.data(), DType::kInt64, {std::ssize(rows)}}; }
 
 // One rank's shard and its end of the exchange. The initial rows depend on the tables alone.
