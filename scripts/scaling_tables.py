@@ -26,7 +26,8 @@ class Steps:
         self.share = self.flops * self.rate / self.first["devices"] / 989e12
 
     def cells(self):
-        return [f"{self.rate / 1e3:.1f}k", f"{100 * self.share:.1f} %", f"{1e3 * self.seconds:.1f}", f"{self.memory:.1f}"]
+        return [f"{self.rate / 1e3:.1f}k", f"{100 * self.share:.1f} %", f"{1e3 * self.seconds:.1f}",
+                f"{self.memory:.1f}"]
 
 
 VERSIONS = ("driver", "cuda", "nccl", "commit")
