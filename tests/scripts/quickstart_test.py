@@ -24,7 +24,7 @@ class Plan(unittest.TestCase):
 
     def machine(self, *capabilities, cuda="13.0"):
         self.fake("nvidia-smi", *capabilities)
-        self.fake("nvcc", "nvcc: NVIDIA (R) Cuda compiler driver", f"Cuda compilation tools, release {cuda}, V{cuda}.88")
+        self.fake("nvcc", f"Cuda compilation tools, release {cuda}, V{cuda}.88")
 
     def plan(self, *options, **environment):
         """The reason, and the commands."""
