@@ -57,6 +57,38 @@ struct AttentionGpuTest : test::GpuFixture {
     EXPECT_LT(relative_error(taken(got.v), taken(want.v)), bound(dtype));
   }
 
+  // bfloat16 beside float32 on the card, where the double form would take long.
+  void compare_with_float(const Sizes& sizes) {
+    SCOPED_TRACE("dim " + std::to_string(sizes.dim));
+    Arena::Scope host_scope(host), device_scope(*device);
+    const auto [batch, seq, heads, kv_heads, dim] = sizes;
+    const std::initializer_list<int64_t> packed_shape = {batch, seq, heads + 2 * kv_heads, dim},
+                                         out_shape = {batch, seq, heads, dim}, lse_shape = {batch, heads, seq};
+    const auto widened = [&](const Tensor& values) { return upload(download(values), DType::kFloat32); };
+    const auto error = [&](const Tensor& got, const Tensor& want) {
+      return relative_error(download(got), download(want));
+    };
+    const Tensor qkv = random_on_device(1, packed_shape), dout = random_on_device(2, out_shape);
+    const Packed x = packed(qkv, sizes), wide_x = packed(widened(qkv), sizes);
+
+    const Tensor out = poisoned(DType::kBFloat16, out_shape), lse = poisoned(DType::kFloat32, lse_shape);
+    const Tensor want_out = poisoned(DType::kFloat32, out_shape), want_lse = poisoned(DType::kFloat32, lse_shape);
+    attention_forward(stream, x.q, x.k, x.v, out, lse);
+    attention_forward(stream, wide_x.q, wide_x.k, wide_x.v, want_out, want_lse);
+    EXPECT_LT(error(out, want_out), bound(DType::kBFloat16));
+    EXPECT_LT(error(lse, want_lse), 1e-5);
+
+    const Packed d = packed(poisoned(DType::kBFloat16, packed_shape), sizes),
+                 wide_d = packed(poisoned(DType::kFloat32, packed_shape), sizes);
+    attention_backward(stream, x.q, x.k, x.v, out, lse, dout, d.q, d.k, d.v);
+    attention_backward(stream, wide_x.q, wide_x.k, wide_x.v, widened(out), want_lse, widened(dout), wide_d.q, wide_d.k,
+                       wide_d.v);
+    const Packed got = packed(download(d.memory), sizes), want = packed(download(wide_d.memory), sizes);
+    for (const auto slice : {&Packed::q, &Packed::k, &Packed::v}) {
+      EXPECT_LT(relative_error(taken(got.*slice), taken(want.*slice)), bound(DType::kBFloat16));
+    }
+  }
+
   // Values of deviation 1 made on the device, where making them on the host would take long.
   Tensor random_on_device(uint32_t number, std::initializer_list<int64_t> shape) {
     const Tensor tensor = device->take("test.random", DType::kBFloat16, shape);
@@ -107,6 +139,15 @@ TEST_F(AttentionGpuTest, MatchesTheDoubleFormAtTheSizesOfModels) {
       compare(DType::kBFloat16, {.batch = 1, .seq = seq, .heads = 16, .kv_heads = 4, .dim = dim});
       compare(DType::kBFloat16, {.batch = 1, .seq = seq, .heads = 16, .kv_heads = 16, .dim = dim});
     }
+  }
+}
+
+TEST_F(AttentionGpuTest, LargeLengthsMatchTheFloatForm) {
+  for (const bool use_libraries : {true, false}) {
+    SCOPED_TRACE(use_libraries ? "with libraries" : "built-in kernels");
+    use_library_kernels(stream, use_libraries);
+    compare_with_float({.batch = 1, .seq = 8192, .heads = 2, .kv_heads = 1, .dim = 64});
+    compare_with_float({.batch = 1, .seq = 8192, .heads = 1, .kv_heads = 1, .dim = 128});
   }
 }
 
