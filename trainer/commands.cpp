@@ -43,6 +43,7 @@ RunConfig config_for_use(const std::string& checkpoint, const std::string& token
   config.train.global_batch = config.train.micro_batch * world_size;
   config.train.recompute = false;
   config.optimizer.table.kind = TableOptimizerKind::kSgd;  // keeps nothing beside the rows
+  config.checkpoint.asynchronous = false;                  // no save, no copy for it
   return config;
 }
 

@@ -1,10 +1,9 @@
 #include "trainer/memory.h"
 
-#include <fstream>
-
 #include "kernels/core/device.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
+#include "trainer/host_memory.h"
 
 namespace engram {
 namespace {
@@ -19,30 +18,6 @@ int host_threads(const RunConfig& config) {
   return on_host && config.device == DeviceChoice::kCuda ? 8 : 1;
 }
 
-// Of memory that this host can still give; 0 = not known.
-int64_t available_host_bytes() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("MemAvailable:")) return std::stoll(line.substr(line.find(':') + 1)) << 10;
-  }
-  return 0;
-}
-
-// Linux promises more memory than there is, and ends a program that uses it. Collective.
-void check_host_memory(Communicator& group, int64_t num_bytes) {
-  int64_t ranks_of_host = group.local_rank() + 1;
-  all_reduce_max<int64_t>(group, std::span(&ranks_of_host, 1));
-  together(group, [&] {  // nobody takes memory before all have looked
-    const int64_t wanted = num_bytes * ranks_of_host, available = available_host_bytes();
-    ENGRAM_CHECK_AS(Unavailable, available == 0 || wanted <= available,
-                    "parallel.table_placement: host, but this host has ", available,
-                    " bytes of memory left, and the tables of its ", ranks_of_host,
-                    " ranks with their optimizer's state take ", wanted,
-                    " with the copy of a save (none where checkpoint.asynchronous is false); wanted fewer rows "
-                    "(model.engram.rows_per_head), a smaller state (optimizer.table.kind) or more hosts");
-  });
-}
-
 // This rank's rows, on the device or on the host.
 MemoryTable make_table(Stream& stream, Communicator& group, const RunConfig& config, const RowLayout& layout,
                        DType dtype) {
@@ -51,7 +26,7 @@ MemoryTable make_table(Stream& stream, Communicator& group, const RunConfig& con
                                    .seed = static_cast<uint64_t>(config.run.seed),
                                    .deviation = config.model.engram.table_init_std,
                                    .num_threads = host_threads(config)};
-  if (config.parallel.table_placement == TablePlacement::kHost) {
+  if (device_of(stream) == Device::kCpu) {
     const int64_t row_bytes = options.width * size_of(options.dtype) +
                               table_state_bytes_per_row(config.optimizer.table.kind, options.width, options.dtype);
     const int64_t num_copies = config.checkpoint.asynchronous ? 2 : 1;

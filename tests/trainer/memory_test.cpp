@@ -1,6 +1,7 @@
 #include "kernels/row_gather.h"
 #include "parallel/self_communicator.h"
 #include "tests/trainer/tiny_run.h"
+#include "trainer/host_memory.h"
 
 // What a batch reads from memory, prepared in good time or not.
 namespace engram {
@@ -81,6 +82,26 @@ TEST(MemoryTest, RowsThatNobodyPreparedAreNotFetched) {
   Replica& r = tiny.replica;
   const std::string message = test::error_of([&] { r.memory->begin_fetch(r.stream); });
   EXPECT_NE(message.find("a fetch of rows that were not prepared"), std::string::npos) << message;
+}
+
+TEST(MemoryTest, TablesNeedRoomInTheMemoryOfTheirHost) {
+  check_room_for_tables(250, 4, 1000);
+  check_room_for_tables(251, 4, 0);  // not known
+  EXPECT_THROW(check_room_for_tables(251, 4, 1000), Unavailable);
+  const std::string message = test::error_of([] { check_room_for_tables(251, 4, 1000); });
+  EXPECT_NE(message.find("take 1004 bytes of its memory, of which 1000 are left"), std::string::npos) << message;
+}
+
+TEST(MemoryTest, TablesLargerThanTheHostAreRefusedBeforeTheyAreMade) {
+  RunConfig config = test::tiny_run();
+  config.model.engram.rows_per_head = {100000000000};
+  for (const TablePlacement placement : {TablePlacement::kDevice, TablePlacement::kHost}) {
+    config.parallel.table_placement = placement;
+    run_ranks(2, [&](Communicator& world) {
+      const std::string error = test::error_of([&] { test::TinyReplica(config, world, DType::kFloat32); });
+      EXPECT_NE(error.find("fewer rows (model.engram.rows_per_head)"), std::string::npos) << error;
+    });
+  }
 }
 
 }  // namespace

@@ -217,15 +217,6 @@ TEST_F(HostTablesGpuTest, ResumeFromOneAnothersCheckpointsBitForBit) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) expect_equal_resumes(run(), 1, dtype);
 }
 
-TEST(HostTables, AreRefusedWhereTheHostHasNoRoomForThem) {
-  RunConfig config = placed(tiny_run(), TablePlacement::kHost);
-  config.model.engram.rows_per_head = {100000000000};
-  run_ranks(2, [&](Communicator& world) {
-    const std::string error = test::error_of([&] { TinyReplica(config, world, DType::kFloat32); });
-    EXPECT_NE(error.find("model.engram.rows_per_head"), std::string::npos) << error;
-  });
-}
-
 TEST(HostTables, AreNotForAnOptimizerThatMovesEveryRow) {
   RunConfig config = placed(tiny_run(), TablePlacement::kHost);
   config.optimizer.table.kind = TableOptimizerKind::kAdamDense;
