@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "parallel/self_communicator.h"
 #include "tests/trainer/checkpoint_testing.h"
 #include "trainer/config.h"
 
@@ -26,20 +27,22 @@ RunConfig config_with(TableOptimizerKind kind) {
   return config;
 }
 
+// Saves in the middle of a run.
 void expect_exact_resume(const RunConfig& config, int num_ranks) {
   const TemporaryDirectory directory;
+  const int64_t half = config.train.steps / 2;
   run_ranks(num_ranks, [&](Communicator& world) {
     TinyReplica unbroken(config, world, DType::kFloat32), stopped(config, world, DType::kFloat32),
         resumed(config, world, DType::kFloat32);
-    const std::vector<double> losses = test::made_up_steps(unbroken.replica, 50);
+    const std::vector<double> losses = test::made_up_steps(unbroken.replica, 2 * half);
 
-    test::made_up_steps(stopped.replica, 25);
+    test::made_up_steps(stopped.replica, half);
     save_checkpoint(stopped.replica, tiny_identity(), directory.path());
     load_checkpoint(resumed.replica, tiny_identity(), newest_checkpoint(directory.path()).value(), LoadScope::kResume);
-    EXPECT_EQ(resumed.replica.step, 25);
+    EXPECT_EQ(resumed.replica.step, half);
     EXPECT_TRUE(test::bits_of(resumed.replica) == test::bits_of(stopped.replica));
 
-    EXPECT_EQ(test::made_up_steps(resumed.replica, 25), std::vector<double>(losses.begin() + 25, losses.end()));
+    EXPECT_EQ(test::made_up_steps(resumed.replica, half), std::vector<double>(losses.begin() + half, losses.end()));
     EXPECT_TRUE(test::bits_of(resumed.replica) == test::bits_of(unbroken.replica));
   });
 }
@@ -79,6 +82,41 @@ TEST(Checkpoint, ResumeWithConvolutionWithoutMemoryAndWithoutExperts) {
   plain.model.engram.layers = {};
   dense.model.moe.num_experts = 0;
   for (const RunConfig& config : {conv, plain, dense}) expect_exact_resume(config, 2);
+}
+
+TEST(Checkpoint, ResumeWithOtherOptimizersSchedulesAndClipping) {
+  RunConfig bare = tiny_run(), wsd = tiny_run(), step = tiny_run();
+  bare.optimizer.dense.weight_decay = bare.optimizer.dense.beta1 = bare.optimizer.clip.norm = 0;
+  bare.optimizer.schedule = {.kind = ScheduleKind::kConstant};
+  wsd.optimizer.schedule = {.kind = ScheduleKind::kWsd, .warmup_steps = 3, .decay_steps = 30};
+  wsd.optimizer.clip = {.norm = 0.1, .scope = ClipScope::kSeparate};
+  step.optimizer.schedule.kind = ScheduleKind::kStep;
+  step.parallel.bucket_mib = 1;  // one segment
+  step.train.recompute = true;
+  for (const RunConfig& config : {bare, wsd, step}) expect_exact_resume(config, 2);
+}
+
+// What a spike is depends on the steps before, those before the checkpoint included.
+TEST(Checkpoint, ResumeWithSpikesThatAreSkipped) {
+  RunConfig config = tiny_run();
+  config.train.steps = 300;
+  config.train.spike_policy = SpikePolicy::kSkip;
+  config.train.spike_sigma = 0.5;
+  expect_exact_resume(config, 2);
+  SelfCommunicator world;
+  TinyReplica tiny(config, world, DType::kFloat32);
+  test::made_up_steps(tiny.replica, 150);
+  const auto applied = [&] { return tiny.replica.state.history(tiny.replica.stream).applied_updates; };
+  const int64_t applied_before = applied();
+  test::made_up_steps(tiny.replica, 100);  // fewer than a window: without those before, none would be a spike
+  EXPECT_LT(applied(), applied_before + 100);
+}
+
+TEST(Checkpoint, ResumeWithExpertsThatRanksShare) {
+  RunConfig config = tiny_run();
+  config.parallel.expert = 2;
+  config.parallel.expert_headroom = 4;
+  for (const int num_ranks : {2, 4}) expect_exact_resume(config, num_ranks);
 }
 
 TEST(Checkpoint, SavingChangesNothing) {
