@@ -9,6 +9,7 @@ import event_files
 import program
 
 RANKS = 4
+COLUMNS = ("step", "loss", "norm", "lr", "engram.unique", "skipped")
 
 
 def setUpModule():
@@ -18,13 +19,14 @@ def setUpModule():
 
 
 class Killed(unittest.TestCase):
-    def kill(self, name, rank, delay, wanted=None):
-        """Kills one rank `delay` seconds after all have started and the wanted file is there; the job must end with an
-        error that names it."""
-        process = program.start(corpus.train(name, "train.steps=100000", "checkpoint.every=3"), RANKS)
-        while len(pids := program.ranks_of(process)) < RANKS or not (wanted is None or wanted.exists()):
-            self.assertIsNone(process.poll())
-            time.sleep(0.01)
+    def kill(self, name, rank, delay, num_steps=0, settings=()):
+        """Kills one rank `delay` seconds after all have started and the metrics have so many steps; the job must end
+        with an error that names it."""
+        process = program.start(corpus.train(name, "train.steps=100000", "checkpoint.every=3", *settings), RANKS)
+        program.wait_until(lambda: len(program.ranks_of(process)) == RANKS, process)
+        pids = program.ranks_of(process)
+        if num_steps > 0:
+            program.wait_for_steps(corpus, name, num_steps, process)
         time.sleep(delay)
         begin = time.monotonic()
         os.kill(pids[rank], signal.SIGKILL)
@@ -42,14 +44,18 @@ class Killed(unittest.TestCase):
                     self.kill("killed_often", rank, delay)
 
     def test_a_run_that_was_killed_often_is_whole(self):
-        name = "killed_twice"
-        for rank in (1, 3):
-            self.kill(name, rank, 1.5, corpus.run_directory(name) / "metrics.jsonl")
-        done = corpus.metrics(name)[-1]["step"] + 20
-        settings = ("checkpoint.every=3", f"train.steps={done}", "optimizer.schedule.kind=constant")
-        program.run_well(corpus.train(name, *settings), RANKS)
-        self.assertEqual([row["step"] for row in corpus.metrics(name)], list(range(1, done + 1)))
-        self.assertEqual([int(step) for (step,) in corpus.csv_columns(name, "step")], list(range(1, done + 1)))
+        for placement in ("device", "host"):
+            name = f"killed_twice_{placement}"
+            settings = (f"parallel.table_placement={placement}", "optimizer.schedule.kind=constant")
+            for rank, num_steps in ((1, 20), (3, 60)):
+                self.kill(name, rank, 0.1, num_steps, settings)
+            done = corpus.metrics(name)[-1]["step"] + 20
+            settings = (*settings, "checkpoint.every=3", f"train.steps={done}")
+            self.assertIn("resuming from", program.run_well(corpus.train(name, *settings), RANKS))
+            self.assertEqual([row["step"] for row in corpus.metrics(name)], list(range(1, done + 1)))
+            program.run_well(corpus.train(f"unbroken_{placement}", *settings), RANKS)
+            unbroken = corpus.csv_columns(f"unbroken_{placement}", *COLUMNS)
+            self.assertEqual(corpus.csv_columns(name, *COLUMNS), unbroken)
 
 
 class KilledAtRandom(unittest.TestCase):
