@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 
 import program
 
@@ -137,3 +138,38 @@ class Hosts:
             except OSError:
                 continue  # it ended meanwhile
         return found
+
+    def ranks(self, name):
+        """Process ids of the program on that host."""
+        found = []
+        for pid in self.processes(name):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if os.path.samefile(f"/proc/{pid}/exe", program.PROGRAM):
+                    found.append(pid)
+        return found
+
+    @contextlib.contextmanager
+    def slowed(self, name, still, running):
+        """The ranks on that host stand still for so many seconds, run for so many, stand still again, and so on."""
+        pids, ends = self.ranks(name), threading.Event()
+
+        def send(number):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.kill(pid, number)
+
+        def alternate():
+            while not ends.wait(still):
+                send(signal.SIGCONT)
+                ends.wait(running)
+                send(signal.SIGSTOP)
+            send(signal.SIGCONT)
+
+        send(signal.SIGSTOP)
+        thread = threading.Thread(target=alternate)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join()

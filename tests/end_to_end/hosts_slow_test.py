@@ -73,20 +73,32 @@ class Hosts(unittest.TestCase):
 
     def test_the_ranks_of_a_host_stand_still(self):
         process = self.start_endless("still")
-        for pid in hosts.processes(HOSTS[2]):
-            if os.path.samefile(f"/proc/{pid}/exe", program.PROGRAM):
-                os.kill(pid, signal.SIGSTOP)
+        for pid in hosts.ranks(HOSTS[2]):
+            os.kill(pid, signal.SIGSTOP)
         self.check_lost(process, "still")
 
     def test_a_slow_host_is_waited_for(self):
-        """Each packet of it comes twenty milliseconds late."""
+        """Its ranks run a fifth of the time; the job goes on, to the bits of one in which nobody is slow."""
+        process = self.start_endless("slow")
+        done = len(corpus.metrics("slow"))
+        with hosts.slowed(HOSTS[2], still=0.4, running=0.1):
+            program.wait_for_steps(corpus, "slow", done + 20, process)
+        os.kill(hosts.ranks(HOSTS[2])[0], signal.SIGTERM)
+        output = process.communicate(timeout=program.TIME_LIMIT)[0].decode("utf-8")
+        self.assertEqual(process.returncode, REQUEUE, output)
+        rows = corpus.csv_columns("slow", *COLUMNS)
+        program.run_well(corpus.train("quick", *ENDLESS, f"train.steps={len(rows)}"), RANKS)
+        self.assertEqual(rows, corpus.csv_columns("quick", *COLUMNS))
+
+    def test_a_network_that_is_slow_is_waited_for(self):
+        """Each packet of a host comes twenty milliseconds late."""
         slow = "tc qdisc add dev eth0 root netem delay 20ms"
         if not shutil.which("tc") or hosts.run(HOSTS[2], slow, check=False) != 0:
             self.skipTest("no tc, or no netem in this kernel")
         self.addCleanup(hosts.run, HOSTS[2], "tc qdisc del dev eth0 root")
         settings = (*BATCH, "train.steps=6", f"parallel.silence_seconds={LIMIT}")
-        self.run_well(SLOTS, "slow", *settings)
-        self.assertEqual([row["step"] for row in corpus.metrics("slow")], list(range(1, 7)))
+        self.run_well(SLOTS, "slow_network", *settings)
+        self.assertEqual([row["step"] for row in corpus.metrics("slow_network")], list(range(1, 7)))
 
 
 if __name__ == "__main__":
