@@ -24,6 +24,16 @@ class ContainerRecipes(unittest.TestCase):
         recipe = read("scripts/container/Dockerfile")
         self.assertEqual(re.findall(r"^RUN (.*)$", recipe, re.M), wanted_steps())
 
+    def test_environment(self):
+        settings = r"\bO[A-Z]+_\w+=\w+"  # of OpenMP, OpenBLAS and Open MPI
+        everything = "\n".join(re.findall(r"^ *export .*$", read("scripts/environment.sh"), re.M))
+        docker = re.search(r"^ENV ((?:.*\\\n)*.*)$", read("scripts/container/Dockerfile"), re.M)[1]
+        apptainer = re.search(r"^%environment\n(.*?)\n\n%", read("scripts/container/engram.def"), re.M | re.S)[1]
+        self.assertEqual(sorted(re.findall(settings, docker)), sorted(re.findall(settings, everything)))
+        for setting in ("OPENBLAS_NUM_THREADS=1", "OMPI_MCA_btl_vader_single_copy_mechanism=none"):
+            self.assertIn(setting, re.findall(settings, everything))
+            self.assertIn(setting, re.findall(settings, apptainer))
+
     def test_apptainer(self):
         recipe = read("scripts/container/engram.def")
         post = re.search(r"^%post\n    (cd /opt/engram\n.*?)\n\n%", recipe, re.M | re.S)[1]
