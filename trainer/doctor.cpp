@@ -164,11 +164,22 @@ Outcome judge_nccl_transport(const JobFacts& job) {
                       .infiniband = "look at NCCL_IB_DISABLE and NCCL_NET"});
 }
 
+// What is free, and how soon the ranks together write a checkpoint there: the slowest holds up the rest.
+std::string disk_text(const JobFacts& job) {
+  double slowest = job.ranks[0].disk_bytes_per_second;
+  for (const RankFacts& rank : job.ranks) slowest = std::min(slowest, rank.disk_bytes_per_second);
+  const double together = slowest * static_cast<double>(job.ranks.size());
+  std::string text = fmt::format("{}: {} free, written at {}B/s", job.directory,
+                                 bytes_text(job.ranks[0].disk_free_bytes), scaled_text(together));
+  if (!job.checkpoint_bytes) return text;
+  const double seconds = static_cast<double>(*job.checkpoint_bytes) / together;
+  return text + fmt::format(", a checkpoint takes {} and {}", bytes_text(*job.checkpoint_bytes),
+                            duration_text(std::ceil(seconds)));
+}
+
 Outcome judge_disk(const JobFacts& job) {
   const int64_t wanted = job.checkpoint_bytes.value_or(0);
-  const std::string fine = fmt::format("{}: {} free{}", job.directory, bytes_text(job.ranks[0].disk_free_bytes),
-                                       job.checkpoint_bytes ? ", a checkpoint takes " + bytes_text(wanted) : "");
-  return each_rank(job, fine, [&](const RankFacts& rank) -> std::string {
+  return each_rank(job, disk_text(job), [&](const RankFacts& rank) -> std::string {
     if (!rank.disk_problem.empty()) return rank.disk_problem + "; mend it, or name another directory (run.dir)";
     if (rank.disk_free_bytes >= wanted) return "";
     return fmt::format("{}: {} free, a checkpoint takes {}; make room, or name another directory (run.dir)",

@@ -19,6 +19,7 @@
 #include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
+#include "trainer/stopwatch.h"
 
 namespace engram {
 
@@ -27,7 +28,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GpuHealth, name, error, uncorrected_errors, h
                                    is_slowed);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankFacts, host, libraries, clock_micros, open_files, locked_bytes, has_infiniband,
                                    shared_memory_bytes, cores, num_cards, card_error, gpus, disk_problem,
-                                   disk_free_bytes);
+                                   disk_free_bytes, disk_bytes_per_second);
 
 namespace {
 
@@ -88,12 +89,17 @@ std::string existing_directory(const std::string& directory) {
   return path;
 }
 
-// What a checkpoint asks of its disk: exclusive creation, rename, syncs, reading back; and the locks of sweeps.
-void try_disk(const std::string& path) {
-  constexpr size_t kBytes = 1 << 20;
+// What a checkpoint asks of its disk: exclusive creation, rename, syncs, reading back; and the locks of sweeps. Returns
+// the bytes per second of writing.
+double try_disk(const std::string& path) {
+  constexpr size_t kBytes = 16 << 20;
   std::string contents(kBytes, '\0');
   for (size_t i = 0; i < kBytes; ++i) contents[i] = static_cast<char>(i * 31 + i / 251);
-  write_file_atomically(path, contents);
+  double seconds = 0;
+  {
+    const Stopwatch watch(seconds);
+    write_file_atomically(path, contents);
+  }
   ENGRAM_CHECK_AS(IoError, digest_of_file(path) == digest_of(std::as_bytes(std::span(contents))), path,
                   ": what is read back is not what was written");
   const int second = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -101,16 +107,17 @@ void try_disk(const std::string& path) {
   ENGRAM_CHECK_AS(IoError, second < 0, path, ": was created as new although it was there (O_EXCL)");
   const FileLock lock(path, /*wait=*/false);
   ENGRAM_CHECK_AS(IoError, lock.held(), path, ": a new file is locked (flock)");
+  return static_cast<double>(kBytes) / seconds;
 }
 
-// Each rank's file there, and that of rank 0 for all: "" where all is well, else what is not. Collective.
-std::string disk_problem(Communicator& world, const std::string& directory) {
+// Each rank tries a file of its own there, and sees that of rank 0. Collective.
+void look_at_disk(Communicator& world, const std::string& directory, RankFacts& facts) {
   const std::string key = broadcast_text(world, std::to_string(::getpid()));
   const auto path_of = [&](int rank) { return directory + "/.engram-doctor." + key + "." + std::to_string(rank); };
   const std::string own = path_of(world.rank());
-  std::string problem;
+  std::string& problem = facts.disk_problem;
   try {
-    try_disk(own);
+    facts.disk_bytes_per_second = try_disk(own);
   } catch (const std::exception& error) {
     problem = error.what();
   }
@@ -121,7 +128,7 @@ std::string disk_problem(Communicator& world, const std::string& directory) {
   }
   world.barrier();
   fs::remove(own, ignored);
-  return problem;
+  facts.disk_free_bytes = free_bytes(directory);
 }
 
 // Adds the libraries that work with a card.
@@ -146,8 +153,7 @@ RankFacts look(Communicator& world, const std::string& directory) {
   facts.shared_memory_bytes = free_bytes("/dev/shm");
   facts.cores = usable_cores();
   facts.num_cards = num_cuda_devices();
-  facts.disk_problem = disk_problem(world, directory);
-  facts.disk_free_bytes = free_bytes(directory);
+  look_at_disk(world, directory, facts);
   facts.libraries = {mpi_version(), hdf5_version(), openblas_version()};
   try {
     if (facts.num_cards > 0) {

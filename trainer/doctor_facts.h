@@ -27,6 +27,7 @@ struct RankFacts {
   std::vector<GpuHealth> gpus;      // that NVML sees
   std::string disk_problem;         // "" for none
   int64_t disk_free_bytes = 0;
+  double disk_bytes_per_second = 0;  // written and synced, all ranks at once
 };
 constexpr int64_t kUnlimited = -1;
 

@@ -55,7 +55,8 @@ class Doctor(unittest.TestCase):
         for check in ("HDF5", "OpenBLAS", "configuration", "run directory", "clocks", "open files", "shared memory"):
             self.assertEqual(found[check][0], "ok", output)
         self.assertEqual(found["MPI transport"][0], "not there")
-        self.assertRegex(found["run directory"][1], rf"^{corpus.path}: .* free, a checkpoint takes ")
+        pattern = rf"^{corpus.path}: .* free, written at [0-9.]+[kMG]?B/s, a checkpoint takes .*B and [0-9]+s$"
+        self.assertRegex(found["run directory"][1], pattern)
         self.assertEqual(sorted(corpus.path.iterdir()), before)
 
     def test_two_ranks(self):

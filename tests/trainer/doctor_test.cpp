@@ -18,6 +18,7 @@ JobFacts good_job() {
     facts.shared_memory_bytes = 64 << 20;
     facts.cores = {0, 1};
     facts.disk_free_bytes = 1000;
+    facts.disk_bytes_per_second = rank == 2 ? 50 : 70;
     job.ranks.push_back(facts);
     if (rank == 0) continue;
     job.links.push_back(
@@ -101,6 +102,19 @@ TEST(Doctor, NamesLinksThatAreNotWhatTheyCouldBe) {
   job.card_links.clear();
   job.card_problem = "too few cards";
   expect_failure(job, "NCCL transport: too few cards");
+}
+
+TEST(Doctor, SaysHowFastTheDiskIs) {
+  const auto text = [](const JobFacts& job) {
+    for (const Finding& finding : diagnose(job)) {
+      if (finding.check == "run directory") return finding.text;
+    }
+    return std::string();
+  };
+  JobFacts job = good_job();
+  EXPECT_EQ(text(job), "/runs: 1.0kB free, written at 200.0B/s, a checkpoint takes 900.0B and 5s");
+  job.checkpoint_bytes.reset();
+  EXPECT_EQ(text(job), "/runs: 1.0kB free, written at 200.0B/s");
 }
 
 TEST(Doctor, NamesADiskThatWillNotDo) {
