@@ -39,6 +39,10 @@ def minimum_text(fit):
     return f"minimum {fit['minimum']:.2f}" if fit["a"] > 0 else "no minimum"
 
 
+def interval_text(interval):
+    return f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+
+
 def allocation_figure(budget):
     figure, axes = pyplot.subplots()
     draw_points(axes, budget["curve"], fmt="o", color="C0", markersize=4, label="mean, deviation over seeds")
@@ -87,18 +91,24 @@ def time_figure(budget):
     return figure
 
 
-def memory_figure(budget):
+def memory_figure(budget, published):
+    """The curve and each control over the tables' size, with their lines."""
     figure, axes = pyplot.subplots()
-    curve = [point for point in budget["curve"] if point["x"] > 0]
-    draw_points(axes, curve, fmt="o", color="C0", markersize=4, label="mean, deviation over seeds")
-    if "log_linear" in budget:
-        ends = [curve[0]["x"], curve[-1]["x"]]
-        fit = budget["log_linear"]
-        axes.plot(ends, [fit["intercept"] + fit["slope"] * math.log10(x) for x in ends], color="C0", linewidth=1,
-                  label=f"slope {fit['slope']:.4f} per decade (published -0.0284)")
-    for point in budget["curve"]:
-        if point["x"] == 0:
-            axes.axhline(point["loss"]["mean"], color="0.4", linestyle=":", label="no tables")
+    for number, fit in enumerate(budget["log_linear"]):
+        color, name = f"C{number}", textwrap.fill(fit["control"] or "the curve", 36)
+        points = [p for p in budget["curve"] + budget["controls"] if p["control"] == fit["control"] and p["x"] > 0]
+        draw_points(axes, points, fmt="o", color=color, markersize=4, label=f"{name}: mean, deviation over seeds")
+        ends = [points[0]["x"], points[-1]["x"]]
+        losses = [fit["intercept"] + fit["slope"] * math.log10(x) for x in ends]
+        axes.plot(ends, losses, color=color, linewidth=1,
+                  label=f"slope {fit['slope']:.4f} per decade{interval_text(fit['slope_by_seeds'])}")
+        if not fit["control"]:
+            slope = published["memory_fit"]["slope"]
+            half = slope * math.log10(ends[1] / ends[0]) / 2
+            axes.plot(ends, [sum(losses) / 2 - half, sum(losses) / 2 + half], color="0.4", linewidth=0.8,
+                      linestyle="--", label=f"published slope, {slope:.4f}")
+    if "pure" in budget:
+        axes.axhline(budget["pure"]["mean"], color="0.4", linestyle=":", label="no tables")
     axes.set(xscale="log", xlabel="table parameters", ylabel="validation loss, nats per token",
              title=f"{budget['sweep']}, budget {budget['budget']:g}")
     axes.legend(fontsize=7)
@@ -134,9 +144,9 @@ def main():
     figures = {}
     curves = []
     for number, budget in enumerate(analysis["budgets"], 1):
-        if budget["kind"] == "memory" and budget["curve"]:
-            figures[f"{number:02d}_memory"] = memory_figure(budget)
-        elif len(budget["curve"]) > 1:
+        if budget.get("log_linear"):
+            figures[f"{number:02d}_memory"] = memory_figure(budget, analysis["published"])
+        elif budget["kind"] != "memory" and len(budget["curve"]) > 1:
             curves.append(budget)
             figures[f"{number:02d}_allocation"] = allocation_figure(budget)
             if any(point["equal_time"]["values"] for point in budget["curve"]):

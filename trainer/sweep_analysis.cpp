@@ -84,11 +84,17 @@ Json json_of(const SweepReport& report, const ReportedBudget& budget) {
   for (const ReportedPoint& point : budget.controls) {
     json["controls"].push_back(json_of(point, pure, unchanged_point(report, budget, point)));
   }
-  const std::vector<CurveArm> arms = arms_of(budget);
+  if (pure != nullptr) json["pure"] = json_of(pure->loss);
   if (budget.kind == enum_name(SweepKind::kMemory)) {
-    if (arms.size() >= 2) json["log_linear"] = json_of(fit_log_linear(arms));
+    json["log_linear"] = Json::array();
+    for (const MemoryLine& line : memory_lines(budget)) {
+      if (line.arms.size() < 2) continue;
+      json["log_linear"].push_back(json_of(fit_log_linear(line.arms)));
+      json["log_linear"].back()["control"] = line.control;
+    }
     return json;
   }
+  const std::vector<CurveArm> arms = arms_of(budget);
   if (arms.size() < 3) return json;
   const CurveAnalysis analysis = analyse_curve(arms);
   json["all"] = json_of(analysis.all);
@@ -110,7 +116,10 @@ std::string analysis_json(const SweepReport& report) {
   Json json{{"published",
              {{"6e20", published(kPublished6e20)},
               {"2e20", published(kPublished2e20)},
-              {"memory", published(kPublishedMemory)}}}};
+              {"memory", published(kPublishedMemory)},
+              {"over_encoding", published(kPublishedOverEncoding)},
+              {"memory_fit", json_of(fit_log_linear(arms_of(kPublishedMemory)))},
+              {"over_encoding_fit", json_of(fit_log_linear(arms_of(kPublishedOverEncoding)))}}}};
   json["budgets"] = Json::array();
   for (const ReportedBudget& budget : report.budgets) json["budgets"].push_back(json_of(report, budget));
   return json.dump(1) + "\n";

@@ -147,6 +147,12 @@ std::optional<double> CurveArm::at(int64_t seed) const {
   return losses[static_cast<size_t>(found - seeds.begin())];
 }
 
+std::vector<CurveArm> arms_of(std::span<const DataPoint> points) {
+  std::vector<CurveArm> arms;
+  for (const DataPoint& point : points) arms.push_back({.x = point.x, .seeds = {0}, .losses = {point.y}});
+  return arms;
+}
+
 Difference paired_difference(const CurveArm& arm, const CurveArm& other) {
   CurveArm pairs{.x = arm.x, .seeds = {}, .losses = {}};
   for (size_t i = 0; i < arm.seeds.size(); ++i) {

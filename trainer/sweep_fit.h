@@ -46,6 +46,9 @@ struct CurveArm {
   std::optional<double> at(int64_t seed) const;  // nothing where that seed has no value
 };
 
+// Arms of one run each.
+std::vector<CurveArm> arms_of(std::span<const DataPoint> points);
+
 // Mean of the differences to `other` at equal seeds, with the interval of resampled seeds; of the means, without an
 // interval, where no seed is in both.
 struct Difference {

@@ -130,8 +130,7 @@ std::string curve_section(const ReportedBudget& budget) {
   for (const auto& [name, points] :
        {std::pair<const char*, std::span<const DataPoint>>{"published, 6e20 FLOPs", kPublished6e20},
         {"published, 2e20 FLOPs", kPublished2e20}}) {
-    std::vector<CurveArm> published;
-    for (const DataPoint& point : points) published.push_back({.x = point.x, .seeds = {0}, .losses = {point.y}});
+    const std::vector<CurveArm> published = arms_of(points);
     text += table_row("td", fit_cells(name, fit_curve(published)));
     text +=
         table_row("td", fit_cells(std::string(name) + ", without ratio 1", fit_curve(std::span(published).first(9))));
@@ -139,16 +138,27 @@ std::string curve_section(const ReportedBudget& budget) {
   return text + "</table>\n";
 }
 
-std::string memory_section(const ReportedBudget& budget) {
-  const std::vector<CurveArm> arms = arms_of(budget);
-  if (arms.size() < 2) return "<p>Fewer than two sizes are done: no fit.</p>\n";
+std::vector<std::string> line_cells(const std::string& name, const std::vector<CurveArm>& arms) {
+  if (arms.size() < 2) return {name, fmt::format("{}", arms.size()), "-", "-", "-", "-"};
   const LogLinearFit fit = fit_log_linear(arms);
-  return fmt::format(
-      "<p class=\"verdict\">Loss = {:.5f} {:+.5f} log10(table parameters), rms {:.4f}; the slope's interval over "
-      "seeds is {}. Twice the table changes the loss by {:+.4f}. Published: -0.02840 per decade, -0.0085 per "
-      "doubling, and the pure MoE's loss at {:.2f} of its tokens.</p>\n",
-      fit.line.intercept, fit.line.slope, fit.line.rms, interval_text(fit.slope_by_seeds, 5),
-      fit.line.slope * std::log10(2), kPublishedTokenShare);
+  return {name,
+          fmt::format("{}", arms.size()),
+          fmt::format("{:+.5f}", fit.line.slope),
+          interval_text(fit.slope_by_seeds, 5),
+          fmt::format("{:+.4f}", fit.line.slope * std::log10(2)),
+          number(fit.line.rms)};
+}
+
+std::string memory_section(const ReportedBudget& budget) {
+  std::string text = "<table>\n";
+  text += table_row("th", {"line over log10(table parameters)", "sizes", "loss per tenfold table", "95 % over seeds",
+                           "per doubling", "rms"});
+  for (const MemoryLine& line : memory_lines(budget)) {
+    text += table_row("td", line_cells(line.control.empty() ? "the curve" : line.control, line.arms));
+  }
+  text += table_row("td", line_cells("published, Engram", arms_of(kPublishedMemory)));
+  text += table_row("td", line_cells("published, OverEncoding", arms_of(kPublishedOverEncoding)));
+  return text + "</table>\n";
 }
 
 std::string trials_table(const SweepReport& report) {
@@ -174,7 +184,8 @@ are worse than the best interior point with intervals above 0, and the curvature
 with its interval. "Loss at the pure MoE's time" is read from a trial's validations at the moment when the pure MoE of
 the same seed had finished, "tokens to the pure MoE's loss" is the share of its tokens after which its final loss was
 reached; both underrate a trial whose learning rate was still high at that moment. The unchanged point of a control is
-that of the curve at its ratio or size. Published points are one run each.</p>
+that of the curve at its ratio or size. A line over the logarithm of the tables' size leaves out the point without tables.
+Published points are one run each.</p>
 )";
 
 std::string budget_section(const SweepReport& report, const ReportedBudget& budget) {

@@ -28,7 +28,7 @@ inline constexpr std::array<DataPoint, 10> kPublished2e20{{{0.40, 1.82746},
                                                            {0.90, 1.81722},
                                                            {0.95, 1.82009},
                                                            {1.0, 1.82922}}};
-// Slots of all tables, loss of Engram; the infinite-memory regime.
+// Slots of all tables, loss; the infinite-memory regime of Engram and of OverEncoding.
 inline constexpr std::array<DataPoint, 8> kPublishedMemory{{{258560, 1.78831},
                                                             {646400, 1.77597},
                                                             {1292800, 1.76782},
@@ -37,6 +37,8 @@ inline constexpr std::array<DataPoint, 8> kPublishedMemory{{{258560, 1.78831},
                                                             {3878400, 1.75273},
                                                             {6464000, 1.74808},
                                                             {10342400, 1.74316}}};
+inline constexpr std::array<DataPoint, 4> kPublishedOverEncoding{
+    {{1292800, 1.78201}, {2585600, 1.77114}, {5171200, 1.76701}, {12928000, 1.75047}}};
 inline constexpr double kPublishedTokenShare = 0.82;  // of the tokens until Engram has the pure MoE's final loss
 
 }  // namespace engram

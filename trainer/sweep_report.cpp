@@ -127,8 +127,9 @@ SweepReport collect_report(const std::vector<std::string>& directories) {
   }
   for (const ReportedTrial& trial : report.trials) add_trial(report, trial);
   for (ReportedBudget& budget : report.budgets) {
-    std::stable_sort(budget.curve.begin(), budget.curve.end(),
-                     [](const ReportedPoint& a, const ReportedPoint& b) { return a.loss.x < b.loss.x; });
+    const auto is_before = [](const ReportedPoint& a, const ReportedPoint& b) { return a.loss.x < b.loss.x; };
+    std::stable_sort(budget.curve.begin(), budget.curve.end(), is_before);
+    if (is_memory(budget.kind)) std::stable_sort(budget.controls.begin(), budget.controls.end(), is_before);
   }
   for (const ReportedTrial& trial : report.trials) {
     if (is_done(trial)) compare_with_pure(report, trial);
@@ -167,10 +168,23 @@ const ReportedPoint* unchanged_point(const SweepReport& report, const ReportedBu
 
 std::vector<CurveArm> arms_of(const ReportedBudget& budget) {
   std::vector<CurveArm> arms;
-  for (const ReportedPoint& point : budget.curve) {
-    if (!is_memory(budget.kind) || point.loss.x > 0) arms.push_back(point.loss);  // a logarithm follows
-  }
+  for (const ReportedPoint& point : budget.curve) arms.push_back(point.loss);
   return arms;
+}
+
+std::vector<MemoryLine> memory_lines(const ReportedBudget& budget) {
+  std::vector<MemoryLine> lines{{.control = "", .arms = {}}};
+  for (const auto* points : {&budget.curve, &budget.controls}) {
+    for (const ReportedPoint& point : *points) {
+      if (point.loss.x == 0) continue;
+      const std::string& control = point.facts.control;
+      const auto has_name = [&](const MemoryLine& line) { return line.control == control; };
+      auto line = std::find_if(lines.begin(), lines.end(), has_name);
+      if (line == lines.end()) line = lines.insert(line, {.control = control, .arms = {}});
+      line->arms.push_back(point.loss);
+    }
+  }
+  return lines;
 }
 
 }  // namespace engram

@@ -53,6 +53,14 @@ const ReportedPoint* unchanged_point(const SweepReport& report, const ReportedBu
 // The arms of the curve, for the fits.
 std::vector<CurveArm> arms_of(const ReportedBudget& budget);
 
+// Kind memory: the curve, or a control at the sizes of the curve; without size 0, which has no logarithm.
+struct MemoryLine {
+  std::string control;         // "" = the curve
+  std::vector<CurveArm> arms;  // ascending by x
+};
+// The curve first.
+std::vector<MemoryLine> memory_lines(const ReportedBudget& budget);
+
 // results.csv (numbers first), results.h5 (a dataset per number, texts as JSON in attributes).
 std::string results_csv(const SweepReport& report);
 void write_results_hdf5(const SweepReport& report, const std::string& path);

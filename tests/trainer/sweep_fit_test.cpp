@@ -10,12 +10,6 @@
 namespace engram {
 namespace {
 
-std::vector<CurveArm> arms_of(std::span<const DataPoint> points) {
-  std::vector<CurveArm> arms;
-  for (const DataPoint& point : points) arms.push_back({.x = point.x, .seeds = {0}, .losses = {point.y}});
-  return arms;
-}
-
 struct PublishedFit {
   std::span<const DataPoint> points;
   double a, b, c, minimum, loss, rms;
@@ -53,6 +47,10 @@ TEST(SweepFit, ReproducesThePublishedLineOverTheLogarithm) {
   EXPECT_NEAR(fit.line.intercept, 1.94178, 2e-4);
   EXPECT_NEAR(fit.line.slope, -0.02840, 5e-5);
   EXPECT_NEAR(fit.line.rms, 0.0011, 1e-4);
+  const LogLinearFit other = fit_log_linear(arms_of(kPublishedOverEncoding));
+  EXPECT_NEAR(other.line.intercept, 1.96650, 2e-4);
+  EXPECT_NEAR(other.line.slope, -0.03019, 5e-5);
+  EXPECT_NEAR(other.line.rms, 0.0019, 1e-4);
 }
 
 TEST(SweepFit, FindsAnExactParabolaAndLine) {

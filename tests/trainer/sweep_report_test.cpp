@@ -14,6 +14,13 @@ namespace {
 using test::read_file;
 using test::write_file;
 
+// Loss without noise: a parabola over the ratio; kind memory falls by 0.1 per tenfold table, its controls by 0.12.
+double exact_loss(const TrialFacts& facts) {
+  if (facts.kind != "memory") return 3 + (facts.ratio - 0.6) * (facts.ratio - 0.6);
+  if (facts.table_parameters == 0) return 5;
+  return 4 - (facts.control.empty() ? 0.1 : 0.12) * std::log10(facts.table_parameters);
+}
+
 // A sweep whose trials are done, with files as training leaves them: loss falls by 1 per quarter from 4 above the end.
 class Report : public ::testing::Test {
  protected:
@@ -23,9 +30,8 @@ class Report : public ::testing::Test {
     SweepJournal journal(sweep);
     for (TrialEntry entry : journal.trials()) {
       entry.state = TrialState::kDone;
-      const double ratio = entry.facts.ratio;
-      const double loss = 3 + (ratio - 0.6) * (ratio - 0.6) + 0.001 * static_cast<double>(entry.number % 3);
-      const double rate = ratio == 1 ? 200 : 100;  // tokens per second: the pure MoE is twice as fast
+      const double loss = exact_loss(entry.facts) + 0.001 * static_cast<double>(entry.number % 3);
+      const double rate = entry.facts.ratio == 1 ? 200 : 100;  // tokens per second: the pure MoE is twice as fast
       entry.outcome = {.loss = loss,
                        .train_loss = loss,
                        .seconds = static_cast<double>(entry.facts.tokens) / rate,
@@ -118,6 +124,27 @@ TEST_F(Report, AnalysesAndShowsTheCurve) {
   EXPECT_NE(page.find("<b>confirmed</b>"), std::string::npos);
   EXPECT_NE(page.find("published, 6e20 FLOPs, without ratio 1"), std::string::npos);
   EXPECT_NE(page.find("<figure><svg></svg></figure>"), std::string::npos);
+}
+
+TEST_F(Report, FitsALineOverTheTablesSizeForTheCurveAndEachControl) {
+  const std::string memory = directory_ / "memory";
+  begin(memory, {"sweep.kind=memory", "sweep.table_rows=[10000, 100, 1000]", "sweep.controls=[over_encoding]"});
+  const SweepReport report = collect_report({memory, sweep()});
+  const auto analysis = nlohmann::json::parse(analysis_json(report));
+  const auto& budget = analysis.at("budgets").at(0);
+  EXPECT_EQ(budget.at("reference"), "small");  // its ratio 1 is the backbone without tables
+  ASSERT_EQ(budget.at("log_linear").size(), 2u);
+  for (const auto& [index, control, slope] : {std::tuple{0, "", -0.1}, {1, "over_encoding", -0.12}}) {
+    const auto& fit = budget.at("log_linear").at(index);
+    EXPECT_EQ(fit.at("control"), control);
+    EXPECT_NEAR(fit.at("slope"), slope, 0.002);
+    EXPECT_LE(fit.at("slope_by_seeds").at(0), fit.at("slope"));
+    EXPECT_GE(fit.at("slope_by_seeds").at(1), fit.at("slope"));
+  }
+  const MemoryLine line = memory_lines(report.budgets[0]).at(1);
+  EXPECT_LT(line.arms[0].x, line.arms[1].x);
+  EXPECT_EQ(unchanged_point(report, report.budgets[0], report.budgets[0].controls[2]), &report.budgets[0].curve[2]);
+  EXPECT_NE(report_html(report, {}).find("published, OverEncoding"), std::string::npos);
 }
 
 TEST_F(Report, CountsWhatIsMissing) {
