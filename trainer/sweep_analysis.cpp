@@ -50,7 +50,8 @@ Json json_of(const ReportedPoint& point, const ReportedPoint* pure, const Report
             {"active_parameters", point.facts.active_parameters},
             {"loss", json_of(point.loss)},
             {"equal_time", json_of(point.equal_time)},
-            {"token_share", json_of(point.token_share)}};
+            {"token_share", json_of(point.token_share)},
+            {"decayed_share", json_of(point.decayed_share)}};
   if (pure != nullptr) json["to_pure"] = json_of(paired_difference(point.loss, pure->loss));
   if (unchanged != nullptr) json["to_unchanged"] = json_of(paired_difference(point.loss, unchanged->loss));
   return json;

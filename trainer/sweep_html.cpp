@@ -57,15 +57,14 @@ std::string points_table(const ReportedBudget& budget, const ReportedPoint* pure
 
 std::string time_table(const ReportedBudget& budget, const ReportedPoint* pure) {
   std::string text = "<table>\n";
-  text += table_row("th", {"point", "tok/s", "seconds", "tokens to the pure MoE's loss", "95 % over seeds",
-                           "loss at the pure MoE's time", "to pure MoE", "95 % over seeds"});
+  text += table_row("th", {"point", "tok/s", "tokens to its loss", "95 % over seeds", "by runs that ended",
+                           "95 % over seeds", "loss at its time", "to pure MoE", "95 % over seeds"});
   for (const ReportedPoint& point : budget.curve) {
-    const std::vector<std::string> cells{point_label(point.facts),
-                                         scaled_text(point.tok_s.mean()),
-                                         mean_text(point.seconds, 1),
-                                         mean_text(point.token_share, 3),
-                                         interval_text(point.token_share.interval(), 3),
-                                         mean_text(point.equal_time)};
+    const std::vector<std::string> cells{
+        point_label(point.facts),          scaled_text(point.tok_s.mean()),
+        mean_text(point.token_share, 3),   interval_text(point.token_share.interval(), 3),
+        mean_text(point.decayed_share, 3), interval_text(point.decayed_share.interval(), 3),
+        mean_text(point.equal_time)};
     text += table_row("td", joined(cells, difference_cells(point.equal_time, pure)));
   }
   return text + "</table>\n";
@@ -181,11 +180,12 @@ constexpr const char* kNotes = R"(<h2>How to read it</h2>
 are paired by seed; intervals are of 95 %, by resampling the seeds within each point, and for comparison the residuals
 of the fit and the points themselves. With few seeds such intervals are too narrow. "U shape confirmed" means: both ends
 are worse than the best interior point with intervals above 0, and the curvature of the fit without ratio 1 is positive
-with its interval. "Loss at the pure MoE's time" is read from a trial's validations at the moment when the pure MoE of
-the same seed had finished, "tokens to the pure MoE's loss" is the share of its tokens after which its final loss was
-reached; both underrate a trial whose learning rate was still high at that moment. The unchanged point of a control is
-that of the curve at its ratio or size. A line over the logarithm of the tables' size leaves out the point without tables.
-Published points are one run each.</p>
+with its interval. "Loss at its time" is read from a trial's validations at the moment when the pure MoE of the same
+seed had finished, "tokens to its loss" is the share of the pure MoE's tokens after which its final loss was reached;
+both underrate a trial whose learning rate was still high at that moment. "By runs that ended" is that share between
+final losses, where the model was also trained with fewer tokens. The unchanged point of a control is that of the curve
+at its ratio or size. A line over the logarithm of the tables' size leaves out the point without tables. Published
+points are one run each.</p>
 )";
 
 std::string budget_section(const SweepReport& report, const ReportedBudget& budget) {

@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-
-#include "data/atomic_file.h"
-#include "kernels/core/check.h"
+#include <map>
 
 namespace engram {
 namespace {
@@ -25,7 +22,7 @@ double loss_at_time(const std::vector<CurvePoint>& curve, double seconds) {
   return before.loss + part * (after->loss - before.loss);
 }
 
-// Tokens at which a validation curve reaches that loss; NaN where it does not, or begins below it.
+// Tokens at which a curve reaches that loss; NaN where it does not, or begins below it.
 double tokens_to_loss(const std::vector<CurvePoint>& curve, double loss) {
   const auto below =
       std::find_if(curve.begin(), curve.end(), [&](const CurvePoint& point) { return point.loss <= loss; });
@@ -69,7 +66,8 @@ ReportedPoint& point_of(ReportedBudget& budget, const TrialFacts& facts) {
   }
   ReportedPoint& point = points.emplace_back();
   point.facts = facts;
-  for (CurveArm* arm : {&point.loss, &point.seconds, &point.tok_s, &point.equal_time, &point.token_share}) {
+  for (CurveArm* arm :
+       {&point.loss, &point.seconds, &point.tok_s, &point.equal_time, &point.token_share, &point.decayed_share}) {
     arm->x = position_of(facts);
   }
   return point;
@@ -93,7 +91,29 @@ void add_trial(SweepReport& report, const ReportedTrial& trial) {
   add(point.tok_s, facts.seed, outcome.tok_s);
 }
 
-// Loss at the pure MoE's time and tokens to its loss, by the validations of a finished trial.
+bool same_model(const TrialFacts& a, const TrialFacts& b) {
+  return a.control == b.control && a.experts == b.experts && a.rows_per_head == b.rows_per_head &&
+         a.table_parameters == b.table_parameters && a.total_parameters == b.total_parameters &&
+         a.active_parameters == b.active_parameters;
+}
+
+// Of all finished trials of that model and seed, ascending by tokens.
+std::vector<CurvePoint> final_losses(const SweepReport& report, const TrialFacts& facts) {
+  std::map<int64_t, double> losses;
+  for (const ReportedTrial& trial : report.trials) {
+    const TrialFacts& other = trial.entry.facts;
+    if (!is_done(trial) || other.seed != facts.seed || !same_model(other, facts)) continue;
+    losses.emplace(other.tokens, trial.entry.outcome.loss);
+  }
+  std::vector<CurvePoint> curve;
+  for (const auto& [tokens, loss] : losses) {
+    curve.push_back({.step = 0, .tokens = static_cast<double>(tokens), .seconds = kNotMeasured, .loss = loss});
+  }
+  return curve;
+}
+
+// Loss at the pure MoE's time and tokens to its loss, by the validations of a finished trial and by the runs of its
+// model.
 void compare_with_pure(SweepReport& report, const ReportedTrial& trial) {
   const TrialFacts& facts = trial.entry.facts;
   ReportedBudget& budget = budget_of(report, trial);
@@ -103,8 +123,13 @@ void compare_with_pure(SweepReport& report, const ReportedTrial& trial) {
   if (!seconds || !loss) return;
   ReportedPoint& point = point_of(budget, facts);
   add(point.equal_time, facts.seed, loss_at_time(trial.validations, *seconds));
-  const double tokens = tokens_to_loss(trial.validations, *loss);
-  if (std::isfinite(tokens)) add(point.token_share, facts.seed, tokens / static_cast<double>(pure->facts.tokens));
+  const auto pure_tokens = static_cast<double>(pure->facts.tokens);
+  const auto add_share = [&](CurveArm& arm, const std::vector<CurvePoint>& curve) {
+    const double tokens = tokens_to_loss(curve, *loss);
+    if (std::isfinite(tokens)) add(arm, facts.seed, tokens / pure_tokens);
+  };
+  add_share(point.token_share, trial.validations);
+  add_share(point.decayed_share, final_losses(report, facts));
 }
 
 bool has_tokens(const ReportedBudget& budget, int64_t tokens) {

@@ -14,9 +14,11 @@ namespace {
 using test::read_file;
 using test::write_file;
 
-// Loss without noise: a parabola over the ratio; kind memory falls by 0.1 per tenfold table, its controls by 0.12.
+// Loss without noise: a parabola over the ratio, and 0.1 more for each 4096 tokens fewer than 16384; kind memory falls
+// by 0.1 per tenfold table, its controls by 0.12.
 double exact_loss(const TrialFacts& facts) {
-  if (facts.kind != "memory") return 3 + (facts.ratio - 0.6) * (facts.ratio - 0.6);
+  const double fewer_tokens = static_cast<double>(16384 - facts.tokens) / 4096;
+  if (facts.kind != "memory") return 3 + (facts.ratio - 0.6) * (facts.ratio - 0.6) + 0.1 * fewer_tokens;
   if (facts.table_parameters == 0) return 5;
   return 4 - (facts.control.empty() ? 0.1 : 0.12) * std::log10(facts.table_parameters);
 }
@@ -97,6 +99,18 @@ TEST_F(Report, ControlsThatAreASweepOfTheirOwnArePairedWithTheCurve) {
   const auto& control = analysis.at("budgets").at(1).at("controls").at(0);
   const double difference = paired.controls[0].loss.losses[0] - *curve.curve[2].loss.at(4);
   EXPECT_EQ(control.at("to_unchanged").at("pairs"), std::vector<double>{difference});
+}
+
+TEST_F(Report, RunsThatEndedTellTheTokensToThePureLoss) {
+  EXPECT_TRUE(collect_report({sweep()}).budgets[0].curve[1].decayed_share.losses.empty());
+  const std::string shorter = directory_ / "shorter";
+  begin(shorter, {"sweep.ratios=[0.5]", "sweep.tokens=[8192, 12288]"});
+  const SweepReport report = collect_report({shorter, sweep()});
+  const ReportedBudget& budget = report.budgets[2];
+  // 3.21, 3.11 and 3.01 at 8192, 12288 and 16384 tokens; the pure MoE has 3.16.
+  EXPECT_EQ(budget.curve[1].decayed_share.seeds, (std::vector<int64_t>{3, 4}));
+  EXPECT_NEAR(budget.curve[1].decayed_share.mean(), 10240.0 / 16384, 0.01);
+  EXPECT_TRUE(budget.curve[2].decayed_share.losses.empty());
 }
 
 TEST_F(Report, WritesEveryTrialToBothTables) {
