@@ -4,7 +4,9 @@ import fcntl
 import html.parser
 import json
 import os
+import re
 import signal
+import subprocess
 import time
 import unittest
 
@@ -46,6 +48,12 @@ class References(html.parser.HTMLParser):
             pass
 
 
+def can_draw():
+    """One of the interpreters that the report tries has matplotlib."""
+    commands = [[python, "-c", "import matplotlib"] for python in ("python3", "/usr/bin/python3")]
+    return any(subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0 for command in commands)
+
+
 class OneSweep(unittest.TestCase):
     def test_from_plan_to_status(self):
         small = sweep.Sweep(corpus, "whole")
@@ -66,9 +74,32 @@ class OneSweep(unittest.TestCase):
         output = program.run_well(small.command("run", "--retry", "--set", "sweep.ratios=[0.5, 0.8, 1]"))
         self.assertIn("6 done", output)
         self.check_report(small)
+        self.check_ratio_one(small)
+
+    def check_ratio_one(self, small):
+        """Losses of ratio 1 are those of a run whose configuration has no memory, bit for bit."""
+        text = re.sub(r"sweep:\n(  .*\n)+|  engram:.*\n", "", small.file.read_text(encoding="utf-8"))
+        plain = corpus.path / "plain.yaml"
+        plain.write_text(text, encoding="utf-8")
+        program.run_well(["train", plain, "--set", "run.name=plain", "--set", f"train.steps={sweep.NUM_STEPS}"])
+        metrics = (corpus.path / "runs" / "plain" / "metrics.jsonl").read_text(encoding="utf-8")
+        self.assertEqual([repr(json.loads(line)["loss"]) for line in metrics.splitlines()], small.losses(2))
+
+    def check_figures(self, small, output, names):
+        """Output of `sweep report`, and the figures that it drew where it can."""
+        figures = small.directory / "report" / "figures"
+        if not can_draw():
+            self.assertIn("no figures: ", output)
+            self.assertFalse(figures.exists() and any(figures.iterdir()))
+            return
+        self.assertEqual(sorted(path.name for path in figures.iterdir()),
+                         sorted(f"{name}.{kind}" for name in names for kind in ("png", "svg")))
+        page = (small.directory / "report" / "report.html").read_text(encoding="utf-8")
+        self.assertEqual(page.count("<figure><svg"), len(names))
 
     def check_report(self, small):
-        program.run_well(["sweep", "report", small.directory])
+        output = program.run_well(["sweep", "report", small.directory])
+        self.check_figures(small, output, ["01_allocation", "01_equal_time", "99_published"])
         rows = small.results()
         self.assertEqual([int(row["trial"]) for row in rows], list(range(sweep.NUM_TRIALS)))
         self.assertEqual({row["state"] for row in rows}, {"done"})
@@ -104,6 +135,18 @@ class OneSweep(unittest.TestCase):
         self.assertEqual(small.journal()[: len(before)], before)
         self.assertEqual(list(small.states()), list(range(sweep.NUM_TRIALS)))
         self.assertEqual(small.count("done"), 1)
+        status = program.run_well(["sweep", "status", small.directory])
+        self.assertRegex(status, r"5 queued, 0 running, 1 done.*; about [0-9]\S* left with 1 at once")
+
+    def test_a_memory_sweep_has_a_line_for_each_arm(self):
+        small = sweep.Sweep(corpus, "memory")
+        sets = ("kind=memory", "ratios=[]", "table_rows=[50, 200]", "seeds=[0]", "controls=[over_encoding]")
+        program.run_well(small.command("run", *(word for each in sets for word in ("--set", f"sweep.{each}"))))
+        output = program.run_well(["sweep", "report", small.directory])
+        self.check_figures(small, output, ["01_controls", "01_memory"])
+        analysis = json.loads((small.directory / "report" / "analysis.json").read_text(encoding="utf-8"))
+        (budget,) = analysis["budgets"]
+        self.assertEqual([line["control"] for line in budget["log_linear"]], ["", "over_encoding"])
 
     def test_weights_are_kept_on_request(self):
         small = sweep.Sweep(corpus, "weights")
