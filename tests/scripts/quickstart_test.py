@@ -50,6 +50,7 @@ class Plan(unittest.TestCase):
             f"--set train.micro_batch={8 // num_ranks} --set train.steps=9"])  # fmt: skip
 
     def test_without_a_driver(self):
+        self.fake("nvidia-smi", exit_code=127)
         self.check_on_cpus(NO_GPU)
         self.fake("nvidia-smi", "NVIDIA-SMI has failed because it could not talk to the driver", exit_code=9)
         self.check_on_cpus(NO_GPU)
