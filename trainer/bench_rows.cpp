@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/device.h"
@@ -149,6 +150,18 @@ nlohmann::ordered_json RowSource::record(const char* kind, const Stream& stream,
   record["tokens"] = point.tokens;
   record["rows_per_token"] = point.rows_per_token;
   return record;
+}
+
+void write_ids(const std::string& path, const RowSource& source) {
+  const std::vector<RowCase> cases = source.cases();
+  ENGRAM_CHECK(cases.size() == 1, "--ids ", path, ": ", cases.size(), " cases; wanted one");
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  for (int64_t batch = 0; batch < kIdBatches; ++batch) {
+    const std::vector<int64_t> rows = source.rows(cases[0], RowLayout(cases[0].rows_per_table, 1), batch);
+    file.write(reinterpret_cast<const char*>(rows.data()), std::ssize(rows) * size_of(DType::kInt64));
+  }
+  file.close();
+  ENGRAM_CHECK(file.good(), path, ": cannot be written");
 }
 
 std::string row_stage_heading(const char* limit) {

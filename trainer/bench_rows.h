@@ -61,6 +61,12 @@ struct RowStage {
   double limit = 0;  // rate that was reached in this run by what can do no better; 0 = nothing to compare with
 };
 
+inline constexpr int64_t kIdBatches = 2;  // that scripts/peer/rows.py takes in turn
+
+// Writes the rows of the first kIdBatches batches of the source's one case, int64 in the order of the requests. Throws
+// Error where it has several cases or the file cannot be written.
+void write_ids(const std::string& path, const RowSource& source);
+
 // A table of stages: heading and lines.
 std::string row_stage_heading(const char* limit);
 std::string row_stage_line(const RowStage& stage);

@@ -168,12 +168,14 @@ void TablePath::add_optimizer(TableOptimizerKind kind) {
 
 }  // namespace
 
-void run_bench_table(Communicator& world, const BenchRowsOptions& options) {
+void run_bench_table(Communicator& world, const BenchTableCommand& command) {
+  const BenchRowsOptions& options = command.options;
   ENGRAM_CHECK(world.size() == 1, "bench table: ", world.size(), " ranks; wanted 1, see bench exchange");
   const RunConfig config = row_config(options);
   const RowSource source(options, config);
   make_cards(config, world);  // throws where there is none
   Stream stream = make_compute_stream(config, world);
+  if (!command.ids.empty()) write_ids(command.ids, source);
   for (const RowCase& point : source.cases()) {
     TablePath path(stream, source, point);
     const auto unique = static_cast<int64_t>(path.num_unique());

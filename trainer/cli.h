@@ -157,6 +157,7 @@ struct BenchRowsOptions {
 
 struct BenchTableCommand {
   BenchRowsOptions options;
+  std::string ids;  // file that gets requests for another program, see write_ids(); empty = none
 };
 
 struct BenchExchangeCommand {

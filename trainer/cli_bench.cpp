@@ -53,10 +53,12 @@ void add_rows_options(CLI::App* verb, BenchRowsOptions& fields) {
 }
 
 void add_rows(CLI::App& group, BenchCommands& bench, Command& chosen) {
-  add_rows_options(add_verb(group, chosen, bench.table,
-                            {"table", "Rates of the row path on one rank: lookup, row gradients, sparse updates.",
-                             "engram bench table --widths 64,128 --zipf 0,1"}),
-                   bench.table.options);
+  CLI::App* table = add_verb(group, chosen, bench.table,
+                             {"table", "Rates of the row path on one rank: lookup, row gradients, sparse updates.",
+                              "engram bench table --widths 64,128 --zipf 0,1"});
+  add_rows_options(table, bench.table.options);
+  table->add_option("--ids", bench.table.ids, "file that gets the rows asked for, for scripts/peer/rows.py")
+      ->type_name("FILE");
   add_rows_options(add_verb(group, chosen, bench.exchange,
                             {"exchange", "Rates of the exchange of rows between ranks, against all-to-all.",
                              "mpirun -np 2 engram bench exchange --widths 80"}),

@@ -75,7 +75,7 @@ int run(Communicator& world, Pulse& pulse, const Command& command) {
                         [&](const ExplainCommand& c) { run_explain(world, c); },
                         [&](const BenchStepCommand& c) { run_bench_step(world, c); },
                         [&](const BenchOpsCommand& c) { run_bench_ops(world, c); },
-                        [&](const BenchTableCommand& c) { run_bench_table(world, c.options); },
+                        [&](const BenchTableCommand& c) { run_bench_table(world, c); },
                         [&](const BenchExchangeCommand& c) { run_bench_exchange(world, c.options); },
                         [&](const CheckpointImportCommand& c) { run_checkpoint_import(world, c); },
                         [&](const auto& c) {

@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """The row path as a PyTorch user writes it, measured as `engram bench table` and `engram bench exchange` do.
 
-    rows.py table [--rows N] [--width N] [--rows-per-token N] [--tokens N] [--zipf X] [--json FILE]
-    torchrun --nproc-per-node 2 rows.py exchange [the same]
+    rows.py table [--rows N] [--width N] [--rows-per-token N] [--tokens N] [--zipf X | --ids FILE] [--json FILE]
+    torchrun --nproc-per-node 2 rows.py exchange [the same but for --ids]
 
 table: nn.Embedding in float32, trained by SparseAdam from sparse gradients, and by fused Adam from dense ones.
 exchange: rows of a table that is divided over the cards, asked for and sent by all_to_all_single, as they are requested
-and each distinct one once. Same shapes and the same distribution of rows as ours; random values.
+and each distinct one once. Same shapes and the same distribution of rows as ours, or the very rows that
+`engram bench table CONFIG --ids FILE` wrote; random values.
 """
 import argparse
 import itertools
 import math
 import os
 
+import numpy
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -33,14 +35,28 @@ def arguments():
     parser.add_argument("--rows-per-token", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=65536, help="of one card")
     parser.add_argument("--zipf", type=float, default=1.0, help="exponent; 0 is uniform")
+    parser.add_argument("--ids", metavar="FILE", help="rows of both batches, instead of --zipf")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
+    args.label = f"zipf {args.zipf:g}"
+    if args.ids:
+        take_ids(parser, args)
     args.rows = args.rows or (20 << 30) // (4 * args.width)
     return args
 
 
+def take_ids(parser, args):
+    if args.what == "exchange":
+        parser.error("--ids has the rows of one rank; wanted rows.py table")
+    ids = torch.from_numpy(numpy.fromfile(args.ids, numpy.int64))
+    args.label, args.ids = args.ids, ids.view(BATCHES, -1).cuda()
+    args.rows, args.tokens = int(ids.max()) + 1, args.ids.size(1) // args.rows_per_token
+
+
 def requests(args, seed):
-    """Rows that the tokens of a step ask for, by the rule of trainer/bench_rows.h."""
+    """Rows that the tokens of a step ask for: those of --ids, or by the rule of trainer/bench_rows.h."""
+    if args.ids is not None:
+        return args.ids[seed]
     generator = torch.Generator(device="cuda").manual_seed(seed)
     end = args.rows // args.rows_per_token
     u = torch.rand(args.tokens, args.rows_per_token, device="cuda", dtype=torch.float64, generator=generator)
@@ -58,13 +74,13 @@ class Report:
     def __init__(self, args, kind, fields):
         world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.json, self.limits = args.json, {}
-        self.fields = {**measure.machine(world_size), "kind": kind, "ids": f"zipf {args.zipf:g}",
+        self.fields = {**measure.machine(world_size), "kind": kind, "ids": args.label,
                        "rows_per_table": [args.rows], "width": args.width, "tokens": args.tokens,
                        "rows_per_token": args.rows_per_token, **fields}
         self.prints = not dist.is_initialized() or dist.get_rank() == 0
         if self.prints:
             print(f"\n{args.rows} rows of {args.width}, {args.tokens} tokens x {args.rows_per_token} rows by "
-                  f"zipf {args.zipf:g}: {fields}\n{'median ms':>10} {'p10':>10} {'p90':>10} {'rate':>11} {'limit':>11} "
+                  f"{args.label}: {fields}\n{'median ms':>10} {'p10':>10} {'p90':>10} {'rate':>11} {'limit':>11} "
                   f"{'share':>7}  stage")
 
     def stage(self, name, num_bytes, limit, call):

@@ -106,7 +106,7 @@ TEST(BenchTable, AddsALineForEachStage) {
   SelfCommunicator world;
   BenchRowsOptions options = tiny_options(path);
   options.zipf = {0, 1};
-  run_bench_table(world, options);
+  run_bench_table(world, {.options = options, .ids = ""});
   const auto lines = lines_of(path);
   std::set<std::string> names;
   for (const nlohmann::json& line : lines) {
@@ -116,6 +116,28 @@ TEST(BenchTable, AddsALineForEachStage) {
   EXPECT_EQ(lines.size(), 2 * names.size());  // each stage at both exponents
   EXPECT_TRUE(names.contains("update by adam_dense"));
   EXPECT_TRUE(names.contains("whole path, adam_lazy"));
+}
+
+TEST(BenchTable, WritesTheRowsOfTwoBatchesForAnotherProgram) {
+  const std::string path = ::testing::TempDir() + "/bench_table.ids";
+  BenchRowsOptions options = tiny_options();
+  const RunConfig config = row_config(options);
+  const RowSource source(options, config);
+  write_ids(path, source);
+  std::ifstream file(path, std::ios::binary);
+  const std::string got{std::istreambuf_iterator<char>(file), {}};
+  std::string want;
+  for (int64_t batch = 0; batch < kIdBatches; ++batch) {
+    const std::vector<int64_t> rows = source.rows(source.cases()[0], RowLayout({5000}, 1), batch);
+    want.append(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(int64_t));
+  }
+  EXPECT_EQ(got.size(), 2u * 128 * sizeof(int64_t));
+  EXPECT_EQ(got, want);
+  const std::string folder = test::error_of([&] { write_ids(::testing::TempDir(), source); });
+  EXPECT_NE(folder.find("cannot be written"), std::string::npos) << folder;
+  options.zipf = {0, 1};
+  const std::string several = test::error_of([&] { write_ids(path, RowSource(options, config)); });
+  EXPECT_NE(several.find("2 cases; wanted one"), std::string::npos) << several;
 }
 
 TEST(BenchExchange, AddsALineForEachStage) {
@@ -140,14 +162,14 @@ TEST(BenchRows, RefusesWhatItCannotMeasure) {
   EXPECT_NE(ranks.find("1 rank; wanted at least 2"), std::string::npos) << ranks;
   BenchRowsOptions options = tiny_options();
   options.values = "bfloat16";
-  const std::string values = test::error_of([&] { run_bench_table(world, options); });
+  const std::string values = test::error_of([&] { run_bench_table(world, {.options = options, .ids = ""}); });
   EXPECT_NE(values.find("--values bfloat16 on cpu"), std::string::npos) << values;
   options = tiny_options();
   options.rows = 1;
-  const std::string rows = test::error_of([&] { run_bench_table(world, options); });
+  const std::string rows = test::error_of([&] { run_bench_table(world, {.options = options, .ids = ""}); });
   EXPECT_NE(rows.find("a table of 1 rows for 2 rows per token"), std::string::npos) << rows;
   options.config = "a.yaml";
-  const std::string both = test::error_of([&] { run_bench_table(world, options); });
+  const std::string both = test::error_of([&] { run_bench_table(world, {.options = options, .ids = ""}); });
   EXPECT_NE(both.find("make up a table; a.yaml has its own"), std::string::npos) << both;
 }
 
