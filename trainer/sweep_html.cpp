@@ -67,6 +67,7 @@ std::string time_table(const ReportedBudget& budget, const ReportedPoint* pure) 
         mean_text(point.equal_time)};
     text += table_row("td", joined(cells, difference_cells(point.equal_time, pure)));
   }
+  text += table_row("td", {"published", "-", number(kPublishedTokenShare, 3), "-", "-", "-", "-", "-", "-"});
   return text + "</table>\n";
 }
 

@@ -137,6 +137,7 @@ TEST_F(Report, AnalysesAndShowsTheCurve) {
   const std::string page = report_html(collect_report({sweep()}), {"<svg></svg>"});
   EXPECT_NE(page.find("<b>confirmed</b>"), std::string::npos);
   EXPECT_NE(page.find("published, 6e20 FLOPs, without ratio 1"), std::string::npos);
+  EXPECT_NE(page.find("<td>published</td><td>-</td><td>0.820</td>"), std::string::npos);
   EXPECT_NE(page.find("<figure><svg></svg></figure>"), std::string::npos);
 }
 
