@@ -8,9 +8,9 @@ import sweep
 
 TRAIN = program.SOURCES / "scripts" / "slurm" / "train.sbatch"
 RANKS = 4
-STEPS = 2000  # seconds, on a fast machine too: a job is to be stopped twice before it ends
 COLUMNS = ("step", "loss", "norm", "lr", "engram.unique")
-SETTINGS = (f"train.steps={STEPS}", "checkpoint.every=500", "train.global_batch=8", "train.micro_batch=1")
+ENDLESS = ("train.steps=1000000", "optimizer.schedule.kind=constant", "checkpoint.every=50", "train.global_batch=8",
+           "train.micro_batch=1")  # fmt: skip
 
 
 def setUpModule():
@@ -44,41 +44,46 @@ def start_again(number):
 class Train(unittest.TestCase):
     def submit(self, name, *options):
         log = corpus.path / f"{name}.log"
-        arguments = map(str, corpus.train(name, *SETTINGS)[1:])
+        arguments = map(str, corpus.train(name, *ENDLESS)[1:])
         number = cluster.submit("--partition=low", "--nodes=2", f"--ntasks-per-node={RANKS // 2}", f"--output={log}",
                                 f"--chdir={program.SOURCES}", *options, str(TRAIN), str(corpus.run_directory(name)),
                                 *arguments)  # fmt: skip
         return number, log
 
-    def wait_for_steps(self, name, count, number):
+    def wait_for_steps(self, name, number):
+        """That the job makes twenty of them, now."""
         metrics = corpus.run_directory(name) / "metrics.jsonl"
-        wait_for(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= count, number)
+        done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+        wait_for(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= done + 20, number)
 
     def check_finished(self, name, number, log, starts):
-        wait_for(lambda: state_of(number) not in ("PENDING", "RUNNING", "COMPLETING"), number)
+        (corpus.run_directory(name) / "STOP").touch()
+        wait_for(lambda: state_of(number) not in ("RUNNING", "COMPLETING"), number)
         text = log.read_text(encoding="utf-8")
         self.assertEqual(state_of(number), "COMPLETED", text + cluster.logs())
         self.assertIn(f"start {starts}, {RANKS} ranks on engram-n[1-2]", text)
         self.assertEqual(text.count("resuming from"), starts - 1, text + cluster.logs())
-        self.assertEqual(text.count("on request, saved as"), starts - 1, text)
-        program.run_well(corpus.train("unbroken", *SETTINGS), RANKS)
-        self.assertEqual(corpus.csv_columns(name, *COLUMNS), corpus.csv_columns("unbroken", *COLUMNS))
+        self.assertEqual(text.count("on request, saved as"), starts, text)
+        rows = corpus.csv_columns(name, *COLUMNS)
+        program.run_well(corpus.train("unbroken", *ENDLESS, f"train.steps={len(rows)}"), RANKS)
+        self.assertEqual(rows, corpus.csv_columns("unbroken", *COLUMNS))
 
     def test_preempted_requeued_resumed_finished(self):
         number, log = self.submit("preempted")
-        self.wait_for_steps("preempted", 20, number)
+        self.wait_for_steps("preempted", number)
         urgent = cluster.submit("--partition=high", "--nodes=2", f"--ntasks-per-node={RANKS // 2}",
                                 f"--output={corpus.path}/urgent.log", "--wrap=srun sleep 1")  # fmt: skip
         wait_for(lambda: state_of(urgent) == "COMPLETED", urgent)
         start_again(number)
-        self.wait_for_steps("preempted", len(corpus.metrics("preempted")) + 20, number)
+        self.wait_for_steps("preempted", number)
         cluster.command("scancel", "--signal=USR2", "--batch", number)  # what Slurm sends ahead of the time limit
         start_again(number)
+        self.wait_for_steps("preempted", number)
         self.check_finished("preempted", number, log, starts=3)
 
     def test_a_job_that_is_cancelled_does_not_come_back(self):
         number, log = self.submit("cancelled")
-        self.wait_for_steps("cancelled", 20, number)
+        self.wait_for_steps("cancelled", number)
         cluster.command("scancel", number)
         wait_for(lambda: state_of(number) not in ("RUNNING", "COMPLETING"), number)
         time.sleep(3)
@@ -86,7 +91,7 @@ class Train(unittest.TestCase):
         self.assertIn("on request, saved as", log.read_text(encoding="utf-8"))
 
     def test_tasks_that_are_no_ranks_are_refused(self):
-        arguments = map(str, corpus.train("alone", *SETTINGS))
+        arguments = map(str, corpus.train("alone", *ENDLESS))
         output = cluster.command("srun", "--ntasks=2", "--mpi=none", program.PROGRAM, *arguments, check=False)
         self.assertIn("srun --mpi=pmix", output)
         self.assertFalse(corpus.run_directory("alone").exists())
