@@ -90,7 +90,7 @@ rm -rf "$output"
 mkdir -p "$output/bin" "$output/lib" "$output/scripts"
 for target in "${targets[@]}"; do
   if [ "$target" = engram ]; then program=$build/engram; else program=$build/tests/$target; fi
-  strip -g -o "$output/bin/$target" "$program"
+  strip -o "$output/bin/$target" "$program"
   add_libraries "$program"
 done
 add_parts_of_cudnn
