@@ -120,6 +120,6 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. The figures of every step are
 Your own text (.txt or .jsonl files, or directories of them) takes two commands:
 
   $engram data build MY_TEXT --tokenizer $tokenizer --output runs/data/mine.h5
-  mpirun$as_root -np $ranks --oversubscribe --bind-to none $engram train configs/quickstart.yaml ${on_device[*]} \\
-    --set run.name=mine --set data.train=runs/data/mine.h5
+  mpirun$as_root -np $ranks --oversubscribe --bind-to none $engram train configs/quickstart.yaml \\
+    ${on_device[*]:+${on_device[*]} }--set run.name=mine --set data.train=runs/data/mine.h5
 END
