@@ -73,7 +73,7 @@ fuzz() {
 TMPDIR=$(mktemp -d -p "$(if [ -d /dev/shm ]; then echo /dev/shm; else echo /tmp; fi)")  # no disk has to be waited for
 trap 'rm -rf "$TMPDIR"' EXIT
 export TMPDIR ASAN_OPTIONS=quarantine_size_mb=8:malloc_context_size=3
-export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1  # or it only tells
+export UBSAN_OPTIONS=print_stacktrace=1
 well=0
 for target in "${targets[@]}"; do
   announce "$target"
