@@ -14,16 +14,20 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-plan=
-if [ "${1:-}" = --plan ]; then
-  plan=1
+plan='' overrides=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --plan) plan=1 ;;
+    --set)
+      [[ ${2:-} == *=* ]] || fail "--set is followed by \"${2:-}\"; wanted KEY=VALUE"
+      overrides+=(--set "$2")
+      shift
+      ;;
+    --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+    *) fail "unknown option $1; known: --plan, --set, --help" ;;
+  esac
   shift
-fi
-case ${1:-} in
-  '' | --set) ;;
-  --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-  *) fail "unknown option $1; known: --plan, --set, --help" ;;
-esac
+done
 
 # use_gpus N: a rank on each of N GPUs, to which the 8 sequences of a step are dealt.
 use_gpus() {
@@ -58,7 +62,7 @@ engram=build/$preset/engram
 announce "trains on $why; ranks: $ranks"
 if [ -n "$plan" ]; then
   echo "cmake --preset $preset -DENGRAM_TESTS=OFF ${architecture[*]}"
-  echo "mpirun -np $ranks $engram train configs/quickstart.yaml ${on_device[*]} $*"
+  echo "mpirun -np $ranks $engram train configs/quickstart.yaml ${on_device[*]} ${overrides[*]}"
   exit
 fi
 
@@ -98,15 +102,15 @@ for part in train validation; do
 done
 
 announce "training with Engram, on $ranks ranks that share the tables"
-train quickstart "$@"
+train quickstart "${overrides[@]}"
 announce "training of the same model without Engram"
-train quickstart_plain "$@" "${plain[@]}"
+train quickstart_plain "${overrides[@]}" "${plain[@]}"
 
 announce "validation loss, in nats per token"
 awk -f scripts/compare_curves.awk runs/quickstart/events.jsonl runs/quickstart_plain/events.jsonl
-with=$(estimated "active (" "$@")
-without=$(estimated "active (" "$@" "${plain[@]}")
-tables=$(estimated "Engram tables" "$@")
+with=$(estimated "active (" "${overrides[@]}")
+without=$(estimated "active (" "${overrides[@]}" "${plain[@]}")
+tables=$(estimated "Engram tables" "${overrides[@]}")
 echo "Active parameters: $with with Engram, $without without. The tables hold $tables more; a token reads a few rows."
 
 announce "a text by the model with Engram"

@@ -26,12 +26,15 @@ class Plan(unittest.TestCase):
         self.fake("nvidia-smi", *capabilities)
         self.fake("nvcc", f"Cuda compilation tools, release {cuda}, V{cuda}.88")
 
-    def plan(self, *options, **environment):
-        """The reason, and the commands."""
+    def run_script(self, *options, **environment):
         hidden = {name: value for name, value in os.environ.items() if name not in ("CUDA_VISIBLE_DEVICES", "CUDACXX")}
         path = f"{self.tools}:/usr/bin:/bin"
-        run = subprocess.run([ROOT / "scripts/quickstart.sh", "--plan", *options], capture_output=True, text=True,
-                             env=hidden | {"PATH": path, "CUDA_HOME": "/nowhere"} | environment)  # fmt: skip
+        return subprocess.run([ROOT / "scripts/quickstart.sh", *options], capture_output=True, text=True,
+                              env=hidden | {"PATH": path, "CUDA_HOME": "/nowhere"} | environment)  # fmt: skip
+
+    def plan(self, *options, **environment):
+        """The reason, and the commands."""
+        run = self.run_script("--plan", *options, **environment)
         self.assertEqual(run.returncode, 0, run.stderr)
         reason, *commands = run.stdout.strip("\n").split("\n")
         return reason, commands
@@ -80,6 +83,21 @@ class Plan(unittest.TestCase):
         self.machine("9.0", "9.0", "9.0", "9.0")
         self.check_on_gpus(2, "90a", CUDA_VISIBLE_DEVICES="1,3")
         self.check_on_cpus(NO_GPU, CUDA_VISIBLE_DEVICES="")
+
+    def test_only_says_wherever_the_option_stands(self):
+        self.machine("9.0")
+        options = ("--set", "train.steps=9")
+        self.assertEqual(self.plan(*options, "--plan")[1], self.plan(*options)[1])  # the first: never to train here
+
+    def test_refuses_what_it_does_not_know(self):
+        for options, words in (
+            (("--plam",), "unknown option --plam; known: --plan, --set, --help"),
+            (("--set", "train.steps=9", "train.seed=1"), "unknown option train.seed=1; known: --plan, --set, --help"),
+            (("--set",), '--set is followed by ""; wanted KEY=VALUE'),
+            (("--set", "--plan"), '--set is followed by "--plan"; wanted KEY=VALUE'),
+        ):
+            run = self.run_script("--plan", *options)
+            self.assertEqual((run.returncode, run.stderr), (1, f"quickstart.sh: {words}\n"))
 
 
 if __name__ == "__main__":
