@@ -39,7 +39,9 @@ use_gpus() {
 choose_device() {
   local capabilities num_gpus=0 nvcc cuda n
   capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | grep '^[0-9]') || true
-  if [ -n "$capabilities" ]; then num_gpus=$(tr , ' ' <<< "${CUDA_VISIBLE_DEVICES-$capabilities}" | wc -w); fi
+  if [ -n "$capabilities" ]; then  # what is no card hides those behind it
+    num_gpus=$(tr ', ' '\n' <<< "${CUDA_VISIBLE_DEVICES-$capabilities}" | sed -E '/^([0-9]|GPU-|MIG-)/!Q' | wc -l)
+  fi
   nvcc=$(find_nvcc) || true
   cuda=$("${nvcc:-false}" --version | sed -n 's/.*release \([0-9]*\).*/\1/p') || true
   preset=cpu ranks=4 architecture=() on_device=()

@@ -82,7 +82,10 @@ class Plan(unittest.TestCase):
     def test_takes_the_cards_that_a_program_sees(self):
         self.machine("9.0", "9.0", "9.0", "9.0")
         self.check_on_gpus(2, "90a", CUDA_VISIBLE_DEVICES="1,3")
-        self.check_on_cpus(NO_GPU, CUDA_VISIBLE_DEVICES="")
+        self.check_on_gpus(2, "90a", CUDA_VISIBLE_DEVICES="GPU-8932f937,MIG-0e7fc2bd")
+        self.check_on_gpus(1, "90a", CUDA_VISIBLE_DEVICES="2,-1,3")
+        for hidden in ("", "-1", "NoDevFiles"):
+            self.check_on_cpus(NO_GPU, CUDA_VISIBLE_DEVICES=hidden)
 
     def test_only_says_wherever_the_option_stands(self):
         self.machine("9.0")
