@@ -37,23 +37,26 @@ use_gpus() {
 
 # Sets where to train, and why there.
 choose_device() {
-  local capabilities num_gpus=0 nvcc cuda n
+  local capabilities kind num_gpus=0 nvcc cuda n
   capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | grep '^[0-9]') || true
   if [ -n "$capabilities" ]; then  # what is no card hides those behind it
-    num_gpus=$(tr ', ' '\n' <<< "${CUDA_VISIBLE_DEVICES-$capabilities}" | sed -E '/^([0-9]|GPU-|MIG-)/!Q' | wc -l)
+    num_gpus=$(tr -s ', ' '\n' <<< "${CUDA_VISIBLE_DEVICES-$capabilities}" | sed -E '/^([0-9]|GPU-|MIG-)/!Q' | wc -l)
   fi
+  kind=$(sort -uV <<< "$capabilities")
   nvcc=$(find_nvcc) || true
   cuda=$("${nvcc:-false}" --version | sed -n 's/.*release \([0-9]*\).*/\1/p') || true
   preset=cpu ranks=4 architecture=() on_device=()
   if [ "$num_gpus" = 0 ]; then
     why="CPUs: nvidia-smi lists no GPU, or CUDA_VISIBLE_DEVICES hides it"
-  elif [ "${capabilities%%.*}" -lt 8 ]; then
-    why="CPUs: the GPU has compute capability ${capabilities%%$'\n'*}; wanted 8.0 or newer"
+  elif [[ $kind == *$'\n'* ]]; then
+    why="CPUs: the GPUs have compute capabilities ${kind//$'\n'/, }; wanted one for all"
+  elif [ "${kind%.*}" -lt 8 ]; then
+    why="CPUs: the GPU has compute capability $kind; wanted 8.0 or newer"
   elif [ "${cuda:-0}" -lt 13 ]; then
     why="CPUs, though there is a GPU: the CUDA found in PATH and CUDA_HOME is ${cuda:-none}; wanted 13 or newer"
   else
     why="GPUs: nvidia-smi lists them, and $nvcc is of CUDA $cuda"
-    preset=cuda architecture=("-DCMAKE_CUDA_ARCHITECTURES=$(sed -n '1{s/\.//;s/^90$/90a/;p}' <<< "$capabilities")")
+    preset=cuda architecture=("-DCMAKE_CUDA_ARCHITECTURES=$(sed 's/\.//;s/^90$/90a/' <<< "$kind")")
     export CUDACXX=$nvcc
     for n in 1 2 4 8; do [ "$n" -gt "$num_gpus" ] || use_gpus "$n"; done
   fi

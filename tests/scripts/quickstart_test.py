@@ -79,6 +79,10 @@ class Plan(unittest.TestCase):
             self.machine(capability)
             self.check_on_gpus(1, architecture)
 
+    def test_takes_cards_of_one_kind(self):
+        self.machine("9.0", "7.5", "9.0")
+        self.check_on_cpus("have compute capabilities 7.5, 9.0; wanted one for all")
+
     def test_takes_the_cards_that_a_program_sees(self):
         self.machine("9.0", "9.0", "9.0", "9.0")
         self.check_on_gpus(2, "90a", CUDA_VISIBLE_DEVICES="1,3")
