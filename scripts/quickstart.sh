@@ -74,6 +74,13 @@ fi
 tokenizer=data/tokenizers/english_8k/tokenizer.json
 plain=(--set 'model.engram.layers=[]')
 
+# Ends the script where a command of the build failed.
+fail_build() {
+  local way_out=
+  if [ $preset = cuda ]; then way_out="; CUDA_VISIBLE_DEVICES= scripts/quickstart.sh trains on CPUs"; fi
+  fail "$* failed; what it said is above$way_out"
+}
+
 # train NAME [OPTION...]: from the start, whatever a run of that name left behind.
 train() {
   local name=$1
@@ -96,10 +103,10 @@ announce "build of the program ($ENGRAM_JOBS jobs)"
 mkdir -p build runs/data
 if ! cmake --preset $preset -DENGRAM_TESTS=OFF "${architecture[@]}" > build/$preset.log 2>&1; then
   cat build/$preset.log
-  fail "cmake --preset $preset failed; what it said is above"
+  fail_build cmake --preset $preset
 fi
 if grep -q "^-- NCCL not found" build/$preset.log; then use_gpus 1; fi
-cmake --build --preset $preset --target engram -j "$ENGRAM_JOBS"
+cmake --build --preset $preset --target engram -j "$ENGRAM_JOBS" || fail_build cmake --build --preset $preset
 
 announce "sample text to tokens"
 for part in train validation; do
