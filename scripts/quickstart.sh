@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From a clone to a trained model: installs what is missing, builds the program, trains a small mixture of experts with
 # Engram memory on the sample text, then the same model without Engram, and compares them. It does so on GPUs, a rank on
-# each, where nvidia-smi lists some and nvcc of CUDA 13 is there; otherwise on CPUs with 4 MPI ranks, in four to ten
-# minutes on two cores.
+# each of 1, 2, 4 or 8, where nvidia-smi lists some and nvcc of CUDA 13 is there; otherwise on CPUs with 4 MPI ranks, in
+# four to ten minutes on two cores.
 #
 #   scripts/quickstart.sh [--plan] [--set KEY=VALUE ...]
 #     --plan            only say where it would train, and with which commands
