@@ -1,5 +1,5 @@
-"""What holds on CPUs and on cards alike: two ranks give the same bits however they cut and overlap their work, one that
-dies or stops ends the job with its name, and graphs change nothing."""
+"""Two ranks give the same bits however they cut and overlap their work, on CPUs and on cards alike. On cards: graphs
+change nothing, and a rank that dies or stops ends the job with its name."""
 import os
 import signal
 import unittest
@@ -41,6 +41,7 @@ class Bits(unittest.TestCase):
         for (step, want, *_), (_, got, *_) in zip(one, two, strict=True):
             self.assertAlmostEqual(float(got), float(want), delta=1e-3, msg=f"step {step}")
 
+    @unittest.skipIf(program.DEVICE == "cpu", "no graphs on CPUs")
     def test_graphs_may_run_beside_validations(self):
         runs = []
         for graphs in ("true", "false"):
@@ -50,6 +51,7 @@ class Bits(unittest.TestCase):
         self.assertEqual(len(runs[0][1]), 7)
 
 
+@unittest.skipIf(program.DEVICE == "cpu", "heartbeat_test and train_test do it on CPUs")
 class Ends(unittest.TestCase):
     def end_rank_one(self, name, how, pattern, *settings):
         """Sends a signal to rank 1 of an endless run, which must end with that message; returns its exit code."""
@@ -76,7 +78,6 @@ class Ends(unittest.TestCase):
         code = self.end_rank_one("stopped", signal.SIGSTOP, pattern, f"parallel.silence_seconds={LIMIT}")
         self.assertEqual(code, REQUEUE)
 
-    @unittest.skipIf(program.DEVICE == "cpu", "collectives of cards alone have a time limit of their own")
     def test_a_collective_that_does_not_end_is_named(self):
         # Without rows to fetch, ranks wait for one another in NCCL alone.
         settings = ("parallel.silence_seconds=0", f"parallel.timeout_seconds={3 * LIMIT}", "model.engram.layers=[]")
