@@ -17,10 +17,10 @@ struct Context {
   int64_t seq_len = 0;
   Tensor rope_table = {};             // [seq_len, head_dim / 2, 2], see rope.h
   ExpertExchange* experts = nullptr;  // where ranks share the experts
-  // Add to loads and to gate_sum: in the first forward pass of training only.
+  // Add to loads and to gate_sums: in the first forward pass of training only.
   bool count_statistics = false;
-  Tensor loads = {};     // [num_mixtures, num_experts] int64: tokens routed to each expert, of mixtures in layer order
-  Tensor gate_sum = {};  // [1] float64: sum of all Engram gates
+  Tensor loads = {};      // [num_mixtures, num_experts] int64: tokens routed to each expert, of mixtures in layer order
+  Tensor gate_sums = {};  // [num Engram layers] float64: of the gates of each
   // Called by forward with -1 before it reads the embedding, then with each layer before the parameters of that layer;
   // the final norm and the head count as part of the last one.
   std::function<void(int64_t)> before_layer = {};

@@ -77,7 +77,7 @@ void Engram::gate(Context& ctx, Saved& saved) const {
                 .inv_rms_k = take_statistic("engram.inv_rms_k")};
   engram_gate_forward(ctx.stream, saved.streams, saved.kv, gate_->query_gain.value, gate_->key_gain.value, {},
                       gate_options(config_), saved.gated, saved.gate);
-  if (ctx.count_statistics) sum(ctx.stream, saved.gate.alpha, ctx.gate_sum);
+  if (ctx.count_statistics) sum(ctx.stream, saved.gate.alpha, ctx.gate_sums.rows(static_cast<int64_t>(table_), 1));
 }
 
 void Engram::fuse(Context& ctx, Saved& saved) const {

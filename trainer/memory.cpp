@@ -1,5 +1,8 @@
 #include "trainer/memory.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "kernels/core/device.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
@@ -35,11 +38,26 @@ MemoryTable make_table(Stream& stream, Communicator& group, const RunConfig& con
   return {stream, layout, group.rank(), options};
 }
 
+template <class T>
+int64_t count_nonzero(Stream& stream, const Tensor& values) {
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  std::vector<T> piece(static_cast<size_t>(std::min(kPiece, values.numel())));
+  int64_t num_zero = 0;
+  for (int64_t first = 0; first < values.numel(); first += kPiece) {
+    const int64_t count = std::min(kPiece, values.numel() - first);
+    copy(stream, values.rows(first, count), Tensor(piece.data(), values.dtype, {count}));
+    synchronize(stream);
+    num_zero += std::count(piece.begin(), piece.begin() + count, T(0));
+  }
+  return values.numel() - num_zero;
+}
+
 }  // namespace
 
 Memory::Memory(Stream& stream, Communicator& group, const RunConfig& config, const VocabularyMap& vocabulary,
                DType dtype)
-    : layout_(make_layout(config.model.engram, group.size())),
+    : group_(group),
+      layout_(make_layout(config.model.engram, group.size())),
       addresses_(stream, config.model.engram, vocabulary.compressed_ids, vocabulary.num_keys, layout_),
       is_on_host_(config.parallel.table_placement == TablePlacement::kHost),
       table_(make_table(is_on_host_ ? host_ : stream, group, config, layout_, dtype)),
@@ -128,6 +146,21 @@ void Memory::update(Stream& stream, const Tensor& control) const {
 
 void Memory::write_back(Stream& stream) {
   if (stage_) stage_->write_back(stream);
+}
+
+std::optional<double> Memory::share_touched(Stream& stream) {
+  const OptimizerState& state = optimizer_.state();
+  if (state.empty() || state.back().value.rank != 1) return std::nullopt;
+  write_back(stream);
+  const Tensor& per_row = state.back().value;
+  Stream& its_stream = is_on_host_ ? host_ : stream;
+  int64_t num_touched = 0;
+  if (per_row.dtype == DType::kInt32) num_touched = count_nonzero<int32_t>(its_stream, per_row);
+  if (per_row.dtype == DType::kFloat32) num_touched = count_nonzero<float>(its_stream, per_row);
+  if (per_row.dtype == DType::kFloat64) num_touched = count_nonzero<double>(its_stream, per_row);
+  all_reduce_sum<int64_t>(group_, std::span(&num_touched, 1));
+  const auto rows = layout_.rows_per_table();
+  return static_cast<double>(num_touched) / static_cast<double>(std::reduce(rows.begin(), rows.end()));
 }
 
 }  // namespace engram

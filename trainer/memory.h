@@ -49,6 +49,9 @@ class Memory {
   void update(Stream& stream, const Tensor& control) const;
   // Brings table() and optimizer_state() up to date where they lie on the host; then blocks until the stream is done.
   void write_back(Stream& stream);
+  // Share of the rows of all ranks that some update has reached, by the last of their optimizer's arrays if that has a
+  // number for each row; nothing where it has none. Collective; blocks until the stream is done.
+  std::optional<double> share_touched(Stream& stream);
   const RowLayout& layout() const { return layout_; }
   const MemoryTable& table() const { return table_; }
   const OptimizerState& optimizer_state() const { return optimizer_.state(); }
@@ -68,6 +71,7 @@ class Memory {
   void make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared);
   void fetch(Stream& stream, PendingRows rows);
 
+  Communicator& group_;
   RowLayout layout_;
   MemoryAddresses addresses_;
   Stream host_ = CpuQueue{};

@@ -29,9 +29,12 @@ struct StepMetrics {
   double experts_max_over_mean = kNotMeasured;
   double experts_dead = kNotMeasured;      // share of experts without a token
   double engram_unique = kNotMeasured;     // unique rows over requested rows
+  double engram_rows = kNotMeasured;       // distinct ones, summed over the ranks
   double engram_bytes = kNotMeasured;      // that ranks sent one another to exchange rows
   double engram_imbalance = kNotMeasured;  // of the rows that ranks served: standard deviation over mean
   double engram_gate = kNotMeasured;       // mean gate
+  double engram_gate_min = kNotMeasured;   // that of the layer where it is least
+  double engram_gate_max = kNotMeasured;   // and where it is most
   int64_t skipped = 0;                     // 1 where the update was skipped
   double wall = kNotMeasured;              // seconds since the process started training
 };
@@ -51,9 +54,12 @@ void visit_fields(const StepMetrics& m, Visitor&& field) {
   field("experts.max_over_mean", m.experts_max_over_mean);
   field("experts.dead", m.experts_dead);
   field("engram.unique", m.engram_unique);
+  field("engram.rows", m.engram_rows);
   field("engram.bytes", m.engram_bytes);
   field("engram.imbalance", m.engram_imbalance);
   field("engram.gate", m.engram_gate);
+  field("engram.gate_min", m.engram_gate_min);
+  field("engram.gate_max", m.engram_gate_max);
   field("skipped", m.skipped);
   field("wall", m.wall);
 }
@@ -77,8 +83,8 @@ class MetricsLog {
   // `metrics.step` must be above last_step().
   void write(const StepMetrics& metrics);
 
-  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, rewind, save, spike, skip, eval,
-  // signal, fault.
+  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, rewind, save, rows, spike, skip,
+  // eval, signal, fault.
   void event(int64_t step, std::string_view kind, const EventFields& fields = {});
 
   // Whether an event of that kind was logged at that step, by this process or one before it.

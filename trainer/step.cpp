@@ -56,7 +56,7 @@ void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) 
     Context ctx = r.context(train.micro_batch, batch.seq_len);
     ctx.count_statistics = true;
     ctx.loads = r.state.loads();
-    ctx.gate_sum = r.state.sum(StepSum::kGates);
+    ctx.gate_sums = r.state.gate_sums();
     const bool is_last = i + 1 == num_micro_batches;
     if (has_peers && is_last) ctx.on_gradients = [&](int64_t layer) { dense.begin(layer); };
     const auto run = [&] { run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss)); };

@@ -20,10 +20,15 @@ void add_loads(std::span<const int64_t> loads, int64_t num_experts, StepReport& 
       static_cast<double>(std::count(loads.begin(), loads.end(), 0)) / static_cast<double>(loads.size());
 }
 
-// Gates of a global batch: one per token, Engram layer and stream.
-double num_gates(const RunConfig& config) {
-  return static_cast<double>(config.train.global_batch * config.data.seq_len * config.model.connections.streams) *
-         static_cast<double>(config.model.engram.layers.size());
+// The gates of a layer in a global batch are one per token and stream.
+void add_gates(const RunConfig& config, std::span<const double> sums, StepReport& report) {
+  if (sums.empty()) return;
+  const auto num_gates =
+      static_cast<double>(config.train.global_batch * config.data.seq_len * config.model.connections.streams);
+  const auto [least, most] = std::ranges::minmax(sums);
+  report.mean_gate = std::reduce(sums.begin(), sums.end()) / (num_gates * static_cast<double>(sums.size()));
+  report.min_gate = least / num_gates;
+  report.max_gate = most / num_gates;
 }
 
 // Standard deviation over mean of what each of the ranks has.
@@ -40,11 +45,12 @@ void add_values(const RunConfig& config, int num_ranks, const StepState::Values&
   report.request = strongest_in(sum(StepSum::kRequests));
   report.save_work = sum(StepSum::kSaveWork);
   if (values.applied) report.lr = config.optimizer.dense.lr * values.lr_ratio;
+  report.num_unique_rows = sum(StepSum::kUniqueRows);
   if (const double requested = sum(StepSum::kRequestedRows); requested > 0)
-    report.unique_rows = sum(StepSum::kUniqueRows) / requested;
+    report.unique_rows = report.num_unique_rows / requested;
   report.exchanged_bytes = sum(StepSum::kExchangedBytes);
   report.imbalance = relative_deviation(sum(StepSum::kServedRows), sum(StepSum::kServedRowsSquared), num_ranks);
-  if (config.model.engram.enabled()) report.mean_gate = sum(StepSum::kGates) / num_gates(config);
+  add_gates(config, values.gate_sums, report);
   add_loads(values.loads, config.model.moe.num_experts, report);
 }
 

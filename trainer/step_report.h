@@ -16,9 +16,12 @@ struct StepReport {
   double experts_max_over_mean = 0;  // of the worst layer; 0 without experts
   double experts_dead = 0;           // share of experts without a token
   double unique_rows = 0;            // distinct over requested rows, mean of the ranks; 0 without memory
+  double num_unique_rows = 0;        // distinct rows of each rank, summed over the ranks
   double exchanged_bytes = 0;        // that ranks sent one another to exchange rows
   double imbalance = 0;              // of the rows that ranks served: standard deviation over mean
   double mean_gate = 0;              // of all Engram gates; 0 without any
+  double min_gate = 0;               // the mean of the Engram layer where it is least
+  double max_gate = 0;               // and of that where it is most
   Request request = Request::kNone;  // the strongest of all ranks
   double save_work = 0;              // pieces of work on checkpoints that have ended, of all ranks
   // The host's time on this rank:

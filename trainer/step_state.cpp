@@ -40,15 +40,17 @@ StepState::StepState(Stream& stream, const RunConfig& config)
     : options_{.clip_norm = config.optimizer.clip.norm,
                .separate = config.optimizer.clip.scope == ClipScope::kSeparate,
                .spike_sigma = config.train.spike_sigma,
-               .skip_spikes = config.train.spike_policy == SpikePolicy::kSkip} {
+               .skip_spikes = config.train.spike_policy == SpikePolicy::kSkip},
+      num_gate_sums_(std::ssize(config.model.engram.layers)) {
   std::vector<double> ratios = schedule_of(config);
   const auto num_ratios = static_cast<int64_t>(ratios.size());
   const int64_t num_mixtures = config.model.num_mixtures(), num_experts = config.model.moe.num_experts;
-  const int64_t num_seen = kNumSums + 2 * kNumUpdateControls + num_mixtures * num_experts + kSpikeGuard;
+  const int64_t num_seen =
+      kNumSums + num_gate_sums_ + 2 * kNumUpdateControls + num_mixtures * num_experts + kSpikeGuard;
   buffer_ = Buffer(device_of(stream), (num_seen + num_ratios) * kWord);
   seen_by_host_ = buffer_.tensor(DType::kUInt8, {num_seen * kWord});
   char* next = static_cast<char*>(buffer_.data());
-  sums_ = take(next, DType::kFloat64, {kNumSums});
+  sums_ = take(next, DType::kFloat64, {kNumSums + num_gate_sums_});
   control_ = take(next, DType::kFloat64, {2, kNumUpdateControls});
   loads_ = take(next, DType::kInt64, {num_mixtures, num_experts});
   guard_ = take(next, DType::kFloat64, {kSpikeGuard});
@@ -64,7 +66,7 @@ StepState::HostCopy StepState::make_host_copy(Device device) const {
   host.memory = device == Device::kCuda ? Buffer::pinned(num_bytes) : Buffer(device, num_bytes);
   char* next = static_cast<char*>(host.memory.data());
   host.host_sums = take(next, DType::kFloat64, {kNumHostSums});
-  host.sums = take(next, DType::kFloat64, {kNumSums});
+  host.sums = take(next, DType::kFloat64, {sums_.numel()});
   host.control = take(next, DType::kFloat64, {2, kNumUpdateControls});
   host.loads = take(next, DType::kInt64, {loads_.numel()});
   host.guard = take(next, DType::kFloat64, {kSpikeGuard});
@@ -112,7 +114,9 @@ StepState::Values StepState::PendingValues::wait() const {
   assert(copy_->number == number_);  // waited for too late: the memory belongs to a later step
   copy_->arrived.synchronize();
   const UpdateControl decision = control_of(copy_->control.rows(0, 1).reshape({kNumUpdateControls}));
-  return {.sums = host_span<const double>(copy_->sums),
+  const auto sums = host_span<const double>(copy_->sums);
+  return {.sums = sums.first(kNumSums),
+          .gate_sums = sums.subspan(kNumSums),
           .applied = decision.apply,
           .lr_ratio = decision.lr_ratio,
           .is_spike = host_span<const double>(copy_->guard)[1] != 0,

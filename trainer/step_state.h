@@ -18,7 +18,6 @@ enum class StepSum : int64_t {
   kLoss,  // as kernels/step_control.h takes the first three
   kDenseSquares,
   kTableSquares,
-  kGates,
   // What the host of each rank knows:
   kUniqueRows,         // distinct rows of its batch
   kRequestedRows,      // rows of its batch
@@ -46,6 +45,7 @@ class StepState {
   // What the host sees of a step.
   struct Values {
     std::span<const double> sums;  // by StepSum
+    std::span<const double> gate_sums;
     bool applied = false;
     double lr_ratio = 0;
     bool is_spike = false;
@@ -71,6 +71,8 @@ class StepState {
   Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
   // This rank's part of a sum of what hosts know, to be set before reduce(); else 0.
   double& host_sum(StepSum which);
+  // Of the gates of each Engram layer, [num layers] float64, to be added to.
+  Tensor gate_sums() const { return sums_.rows(static_cast<int64_t>(StepSum::kCount), num_gate_sums_); }
   // Tokens routed to each expert, [num_mixtures, num_experts] int64, to be added to.
   const Tensor& loads() const { return loads_; }
 
@@ -105,9 +107,11 @@ class StepState {
   HostCopy& host_copy() { return host_copies_[static_cast<size_t>(num_begun_ % std::ssize(host_copies_))]; }
 
   StepControlOptions options_;
+  int64_t num_gate_sums_;
   Buffer buffer_;
   Tensor seen_by_host_;  // sums, control, loads and guard as they lie, one after the other
-  Tensor sums_, control_, loads_, guard_, lr_ratios_;
+  Tensor sums_;          // by StepSum, then those of gates
+  Tensor control_, loads_, guard_, lr_ratios_;
   int64_t num_begun_ = 0;
   std::array<HostCopy, 2> host_copies_;  // of this step and of the one before
 };

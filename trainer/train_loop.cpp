@@ -101,6 +101,7 @@ class TrainRun {
     if (works_at_once() || saves() || validates()) tell_running();
     if (rewind_) return;
     if (!saves() && !validates()) return prepare_next();
+    tell_touched_rows();
     if (validates()) validate();
     if (saves()) save();
     told_at_ = seconds();
@@ -237,12 +238,23 @@ class TrainRun {
       metrics.engram_unique = report.unique_rows;
       metrics.engram_bytes = report.exchanged_bytes;
       metrics.engram_imbalance = report.imbalance;
-      if (config().model.engram.gated()) metrics.engram_gate = report.mean_gate;
+      metrics.engram_rows = report.num_unique_rows;
+      if (config().model.engram.gated()) {
+        metrics.engram_gate = report.mean_gate;
+        metrics.engram_gate_min = report.min_gate;
+        metrics.engram_gate_max = report.max_gate;
+      }
     }
     metrics.skipped = report.skipped ? 1 : 0;
     metrics.wall = seconds();
     log_->write(metrics);
     progress_->step(metrics);
+  }
+
+  void tell_touched_rows() {
+    if (!replica_.memory) return;
+    const std::optional<double> touched = replica_.memory->share_touched(replica_.stream);
+    if (touched && is_first()) log_->event(replica_.step, "rows", {{"never_touched", 1 - *touched}});
   }
 
   // Whether the log says so, on all ranks alike.

@@ -114,7 +114,7 @@ class Report(unittest.TestCase):
             self.assertAlmostEqual(y, value, delta=(top - bottom) / 1000)
 
     def test_one_run(self):
-        page = self.page(corpus.run_directory(self.name), num_charts=15)
+        page = self.page(corpus.run_directory(self.name), num_charts=18)
         losses = [(row["step"], row["loss"]) for row in corpus.metrics(self.name)]
         self.check_curve(page, "Training loss", "", losses)
         evaluated = [(event["step"], event["loss"]) for event in corpus.events(self.name, "eval")]
@@ -127,7 +127,7 @@ class Report(unittest.TestCase):
         self.assertRegex(environment[1], "[0-9a-f]{7}|unknown")
 
     def test_two_runs(self):
-        page = self.page(corpus.run_directory(self.name), corpus.run_directory("plain"), num_charts=16)
+        page = self.page(corpus.run_directory(self.name), corpus.run_directory("plain"), num_charts=19)
         self.assertEqual(page.row("model.engram.layers"), ["model.engram.layers", "[0, 1]", "[]"])
         self.assertNotIn("model.hidden", [row[0] for row in page.rows if row])
         losses = [[event["loss"] for event in corpus.events(name, "eval")] for name in (self.name, "plain")]

@@ -28,7 +28,7 @@ def expected(name):
         for column, value in row.items():
             if column != "step" and value is not None:
                 shown.setdefault(column.replace(".", "/"), []).append((row["step"], single(value)))
-    for kind, field in (("eval", "loss"), ("save", "seconds"), ("save", "stall_seconds")):
+    for kind, field in (("eval", "loss"), ("rows", "never_touched"), ("save", "seconds"), ("save", "stall_seconds")):
         for event in corpus.events(name, kind):
             shown.setdefault(f"{kind}/{field}", []).append((event["step"], single(event[field])))
     return shown

@@ -58,6 +58,11 @@ class NumberOfRanks(unittest.TestCase):
         for row, cells in zip(corpus.metrics("four"), corpus.csv_columns("four", *COLUMNS), strict=True):
             self.assertEqual([float(cell) for cell in cells], [row[column] for column in COLUMNS])
 
+    def test_rows_that_no_update_has_reached_are_told(self):
+        shares = {corpus.events(name, "rows")[-1]["never_touched"] for name in ("one", "two", "four")}
+        self.assertEqual(len(shares), 1, shares)
+        self.assertTrue(0 < shares.pop() < 1)
+
     def test_output_that_nobody_watches_is_plain(self):
         for output in self.output.values():
             self.assertNotRegex(output, "[\r\x1b]")

@@ -101,7 +101,7 @@ struct Model {
     Context ctx = context();
     ctx.count_statistics = count_statistics;
     ctx.loads = loads;
-    ctx.gate_sum = test::constant_tensor(arena, 0.0, {1});
+    ctx.gate_sums = test::constant_tensor(arena, 0.0, {std::ssize(config.engram.layers)});
     const Tensor losses = arena.take("losses", DType::kFloat64, {kTokens});
     const Tensor hidden = model.forward(ctx, batch, saved);
     const Tensor dhidden = model.loss(ctx, hidden, batch.targets, {}, losses);

@@ -104,5 +104,30 @@ TEST(MemoryTest, TablesLargerThanTheHostAreRefusedBeforeTheyAreMade) {
   }
 }
 
+TEST(MemoryTest, TellsTheShareOfTheRowsThatUpdatesHaveReached) {
+  const auto expect_share = [](const RunConfig& config, bool is_counted) {
+    run_ranks(2, [&](Communicator& world) {
+      test::TinyReplica tiny(config, world, DType::kFloat32);
+      Replica& r = tiny.replica;
+      EXPECT_EQ(r.memory->share_touched(r.stream), is_counted ? std::optional(0.0) : std::nullopt);
+      test::made_up_step(r);
+      int64_t num_updated = r.memory->stats().own_unique;
+      all_reduce_sum<int64_t>(world, std::span(&num_updated, 1));
+      const auto rows = r.memory->layout().rows_per_table();
+      const double want = static_cast<double>(num_updated) / static_cast<double>(std::reduce(rows.begin(), rows.end()));
+      EXPECT_EQ(r.memory->share_touched(r.stream), is_counted ? std::optional(want) : std::nullopt);
+    });
+  };
+  RunConfig config = test::tiny_run();
+  for (const TablePlacement placement : {TablePlacement::kDevice, TablePlacement::kHost}) {
+    config.parallel.table_placement = placement;
+    for (const TableOptimizerKind kind : {TableOptimizerKind::kAdamLazy, TableOptimizerKind::kRowwiseAdam,
+                                          TableOptimizerKind::kRowwiseAdagrad, TableOptimizerKind::kSgd}) {
+      config.optimizer.table.kind = kind;
+      expect_share(config, kind != TableOptimizerKind::kSgd);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace engram

@@ -197,20 +197,23 @@ TEST(TrainStep, ClippingScalesTheUpdateAndNotTheReportedNorm) {
   });
 }
 
-TEST(TrainStep, TheMeanGateIsTheSameOnAnyNumberOfRanks) {
-  double one = 0;
+TEST(TrainStep, MeanGatesAreTheSameOnAnyNumberOfRanks) {
+  StepReport one;
   for (const int num_ranks : {1, 4}) {
     run_ranks(num_ranks, [&](Communicator& world) {
       RunConfig config = tiny_run();
       config.train.recompute = num_ranks == 4;  // a gate that is computed again is counted once
       TinyReplica tiny(config, world, DType::kFloat64);
-      const double gate = test::made_up_step(tiny.replica).mean_gate;
-      if (num_ranks == 1) one = gate;
-      EXPECT_NEAR(gate, one, 1e-12);
+      const StepReport report = test::made_up_step(tiny.replica);
+      if (num_ranks == 1) one = report;
+      EXPECT_NEAR(report.min_gate, one.min_gate, 1e-12);
+      EXPECT_NEAR(report.max_gate, one.max_gate, 1e-12);
     });
   }
-  EXPECT_GT(one, 0.3);  // sigmoids of scores around 0
-  EXPECT_LT(one, 0.7);
+  EXPECT_GT(one.min_gate, 0.3);  // sigmoids of scores around 0
+  EXPECT_LT(one.min_gate, one.max_gate);
+  EXPECT_LT(one.max_gate, 0.7);
+  EXPECT_NEAR(one.mean_gate, (one.min_gate + one.max_gate) / 2, 1e-12);  // two layers
 }
 
 TEST(TrainStep, TheExchangeIsCountedOverAllRanks) {
@@ -232,6 +235,7 @@ TEST(TrainStep, TheExchangeIsCountedOverAllRanks) {
     for (const double count : served) variance += (count - mean) * (count - mean) / num_ranks;
     for (const double count : bytes) total_bytes += count;
     EXPECT_EQ(report.exchanged_bytes, total_bytes);
+    EXPECT_NEAR(report.num_unique_rows, mean * num_ranks, 1e-6);  // each is served once to each rank
     EXPECT_NEAR(report.imbalance, std::sqrt(variance) / mean, 1e-6);
     EXPECT_EQ(num_ranks > 1, report.exchanged_bytes > 0);
     EXPECT_EQ(num_ranks > 1, report.imbalance > 0);
