@@ -129,19 +129,18 @@ MemoryRows Memory::micro_batch(int64_t micro_batch_idx) {
   return result;
 }
 
-const Tensor& Memory::return_gradients(Stream& stream) {
+PendingGradients Memory::return_gradients(Stream& stream) {
   RowPlan& plan = current().plan;
   const Tensor sums = sums_memory_.take(device_of(stream), table_.weight().dtype, {plan.num_unique(), table_.width()});
   row_segment_sum(stream, grads_, plan.segments(), sums);
-  merged_grads_ = exchange_.return_gradients(stream, sums, plan).wait(stream);
-  return merged_grads_;
+  return exchange_.return_gradients(stream, sums, plan);
 }
 
-void Memory::update(Stream& stream, const Tensor& control) const {
+void Memory::update(Stream& stream, const Tensor& control, const Tensor& merged) const {
   if (stage_)
-    optimizer_.update(stream, control, stage_->indices(), merged_grads_, stage_->arrays());
+    optimizer_.update(stream, control, stage_->indices(), merged, stage_->arrays());
   else
-    optimizer_.update(stream, control, current().plan.own_slots(), merged_grads_);
+    optimizer_.update(stream, control, current().plan.own_slots(), merged);
 }
 
 void Memory::write_back(Stream& stream) {

@@ -24,8 +24,8 @@ struct VocabularyMap {
 //   memory.prepare(any_stream, batch, sequences per micro-batch);  // addresses and plan, best under the step before
 //   memory.begin_fetch(stream);                                    // rows are on their way
 //   ... model passes over micro_batch(0), micro_batch(1), ...      // the first reader waits for them
-//   memory.return_gradients(stream);                               // sums of each owned row
-//   memory.update(stream, control);
+//   PendingGradients pending = memory.return_gradients(stream);    // on their way to the owners of the rows
+//   memory.update(stream, control, pending.wait(stream));
 class Memory {
  public:
   Memory(Stream& stream, Communicator& group, const RunConfig& config, const VocabularyMap& vocabulary, DType dtype);
@@ -43,10 +43,11 @@ class Memory {
   void begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch);
   // The rows of one micro-batch of that batch.
   MemoryRows micro_batch(int64_t micro_batch_idx);
-  // Adds up the gradients of each row, sends them to the owners and merges theirs. Returns [num_own_unique, width].
-  const Tensor& return_gradients(Stream& stream);
-  // Updates the rows that the last return_gradients() gave gradients for.
-  void update(Stream& stream, const Tensor& control) const;
+  // Adds up the gradients of each row, once backward has written those of all micro-batches, and begins to send them to
+  // the owners. What wait() gives is for update().
+  PendingGradients return_gradients(Stream& stream);
+  // Updates this rank's rows that the batch has: merged [num_own_unique, width], their gradients.
+  void update(Stream& stream, const Tensor& control, const Tensor& merged) const;
   // Brings table() and optimizer_state() up to date where they lie on the host; then blocks until the stream is done.
   void write_back(Stream& stream);
   // Share of the rows of all ranks that some update has reached, by the last of their optimizer's arrays if that has a
@@ -86,7 +87,6 @@ class Memory {
   FetchedRows fetched_;
   ReusedBuffer own_rows_memory_, grads_memory_, sums_memory_;
   Tensor grads_;  // of each request of the batch at hand
-  Tensor merged_grads_;
 };
 
 }  // namespace engram

@@ -1,5 +1,7 @@
 #include "trainer/step.h"
 
+#include <optional>
+
 #include "kernels/core/device.h"
 #include "kernels/global_norm.h"
 #include "kernels/router.h"
@@ -19,32 +21,40 @@ WorkGraphs::Key key_of(Stream& stream, const MicroBatch& batch) {
   return key;
 }
 
-// The gradients that ranks sum up while the backward pass goes on.
-class DenseSums {
+// The gradients that ranks sum up while the backward pass goes on: of table rows and of dense parameters.
+class GradientSums {
  public:
-  explicit DenseSums(Replica& r) : r_(r), is_begun_(r.zero_groups.size(), false) {}
+  GradientSums(Replica& r, StepReport& report) : r_(r), report_(report), is_begun_(r.zero_groups.size(), false) {}
 
   // Issues those that are complete once backward has passed a layer; -1: all that are left.
   void begin(int64_t layer) {
+    if (r_.memory && !rows_ && layer <= r_.config.model.engram.layers.front()) {
+      Stopwatch watch(report_.seconds_exchange);
+      rows_ = r_.memory->return_gradients(r_.stream);
+    }
     for (size_t i = 0; i < is_begun_.size(); ++i) {
       const ZeroGroup& group = r_.zero_groups[i];
       if (is_begun_[i] || group.bucket().first_layer < layer) continue;
-      pending_.push_back(group.reduce(r_.stream));
+      dense_.push_back(group.reduce(r_.stream));
       is_begun_[i] = true;
     }
   }
-  void wait() {
-    for (Pending& sums : pending_) sums.wait();
+  // Those of this rank's table rows, for Memory::update().
+  Tensor wait_rows() { return rows_->wait(r_.stream); }
+  void wait_dense() {
+    for (Pending& sums : dense_) sums.wait();
   }
 
  private:
   Replica& r_;
+  StepReport& report_;
+  std::optional<PendingGradients> rows_;
   std::vector<bool> is_begun_;
-  std::vector<Pending> pending_;
+  std::vector<Pending> dense_;
 };
 
 // Forward and backward of the local batch, micro-batch by micro-batch.
-void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) {
+void accumulate_gradients(Replica& r, const StepBatch& batch, GradientSums& sums) {
   const TrainConfig& train = r.config.train;
   const bool has_peers = r.world.size() > 1;  // they exchange rows, experts and gradients, on streams of their own
   const double grad_scale = 1.0 / static_cast<double>(train.global_batch * r.config.data.seq_len);
@@ -58,7 +68,7 @@ void accumulate_gradients(Replica& r, const StepBatch& batch, DenseSums& dense) 
     ctx.loads = r.state.loads();
     ctx.gate_sums = r.state.gate_sums();
     const bool is_last = i + 1 == num_micro_batches;
-    if (has_peers && is_last) ctx.on_gradients = [&](int64_t layer) { dense.begin(layer); };
+    if (has_peers && is_last) ctx.on_gradients = [&](int64_t layer) { sums.begin(layer); };
     const auto run = [&] { run_micro_batch(r.model, ctx, micro_batch, grad_scale, r.state.sum(StepSum::kLoss)); };
     if (train.graphs && !has_peers)
       r.graphs.run(r.stream, key_of(r.stream, micro_batch), run);
@@ -76,27 +86,30 @@ void count_rows(const RowStats& rows, StepState& state) {
   state.host_sum(StepSum::kExchangedBytes) = static_cast<double>(rows.bytes_sent);
 }
 
-// Gradients to the owners of what they belong to, and the sums of their squares.
-void reduce_gradients(Replica& r, DenseSums& dense, StepReport& report) {
-  dense.begin(-1);
+// Gradients to the owners of what they belong to, and the sums of their squares. Returns those of table rows.
+Tensor reduce_gradients(Replica& r, GradientSums& sums, StepReport& report) {
+  sums.begin(-1);
+  Tensor rows;
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
-    sum_of_squares(r.stream, r.memory->return_gradients(r.stream), r.state.sum(StepSum::kTableSquares));
+    rows = sums.wait_rows();
+    sum_of_squares(r.stream, rows, r.state.sum(StepSum::kTableSquares));
     count_rows(r.memory->stats(), r.state);
     report.seconds_exchange += r.memory->seconds_waited();
   }
   Stopwatch watch(report.seconds_reduce);
-  dense.wait();
+  sums.wait_dense();
   for (const ZeroGroup& group : r.zero_groups) {
     sum_of_squares(r.stream, group.own_grads(), r.state.sum(StepSum::kDenseSquares));
   }
+  return rows;
 }
 
 // Unless the step is skipped: dense parameters on their owners, from where they are on their way to all ranks until
 // forward reads them; table rows on their owners; router biases everywhere.
-void update(Replica& r) {
+void update(Replica& r, const Tensor& row_grads) {
   for (ZeroGroup& group : r.zero_groups) group.update(r.stream, r.state.dense_control());
-  if (r.memory) r.memory->update(r.stream, r.state.table_control());
+  if (r.memory) r.memory->update(r.stream, r.state.table_control(), row_grads);
   if (const Tensor& loads = r.state.loads(); loads.numel() > 0) {
     router_update_bias(r.stream, r.state.dense_control(), loads, r.config.model.moe.bias_update_rate,
                        r.store.state_values().reshape({loads.size(0), loads.size(1)}));
@@ -150,17 +163,17 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
   r.state.begin(r.stream);
   r.state.host_sum(StepSum::kRequests) = weight_of(notes.request);
   r.state.host_sum(StepSum::kSaveWork) = static_cast<double>(notes.save_work);
-  DenseSums dense(r);
+  GradientSums sums(r, report);
   const double waited = r.seconds_weights;
-  accumulate_gradients(r, prepared.batch, dense);
+  accumulate_gradients(r, prepared.batch, sums);
   report.seconds_reduce = r.seconds_weights - waited;
 
-  reduce_gradients(r, dense, report);
+  const Tensor row_grads = reduce_gradients(r, sums, report);
   r.state.reduce(r.stream, r.world);
   r.state.decide(r.stream);
   StepState::PendingValues values = r.state.begin_read(r.stream);
 
-  update(r);
+  update(r, row_grads);
   prepared.input->used.record(r.stream);
   return {r.config, r.world.size(), values, report};
 }

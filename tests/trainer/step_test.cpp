@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 
+#include "tests/parallel/recording_communicator.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/evaluate.h"
 
@@ -240,6 +241,19 @@ TEST(TrainStep, TheExchangeIsCountedOverAllRanks) {
     EXPECT_EQ(num_ranks > 1, report.exchanged_bytes > 0);
     EXPECT_EQ(num_ranks > 1, report.imbalance > 0);
   }
+}
+
+// They travel under the backward pass of what lies below the first memory layer, here the embedding.
+TEST(TrainStep, RowGradientsLeaveBeforeTheLastDenseOnes) {
+  RunConfig config = tiny_run();
+  run_ranks(2, [&](Communicator& world) {
+    std::vector<std::string> log;
+    test::RecordingCommunicator recorded(world, log);
+    TinyReplica tiny(config, recorded, DType::kFloat32);
+    log.clear();
+    test::made_up_step(tiny.replica);
+    EXPECT_EQ(log, (std::vector<std::string>{"rows", "dense", "rows", "dense", "dense"}));
+  });
 }
 
 TEST(TrainStep, TheNormCountsEveryParameterOnce) {
