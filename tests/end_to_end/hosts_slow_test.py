@@ -80,8 +80,8 @@ class Hosts(unittest.TestCase):
     def test_a_slow_host_is_waited_for(self):
         """Its ranks run a fifth of the time; the job goes on, to the bits of one in which nobody is slow."""
         process = self.start_endless("slow")
-        done = len(corpus.metrics("slow"))
         with hosts.slowed(HOSTS[2], still=0.4, running=0.1):
+            done = len(corpus.metrics("slow"))
             program.wait_for_steps(corpus, "slow", done + 20, process)
         os.kill(hosts.ranks(HOSTS[2])[0], signal.SIGTERM)
         output = process.communicate(timeout=program.TIME_LIMIT)[0].decode("utf-8")
