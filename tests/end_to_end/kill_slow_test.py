@@ -20,13 +20,15 @@ def setUpModule():
 
 class Killed(unittest.TestCase):
     def kill(self, name, rank, delay, num_steps=0, settings=()):
-        """Kills one rank `delay` seconds after all have started and the metrics have so many steps; the job must end
-        with an error that names it."""
+        """Kills one rank `delay` seconds after all have started and the metrics have so many steps more than before; the
+        job must end with an error that names it."""
+        metrics = corpus.run_directory(name) / "metrics.jsonl"
+        num_before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
         process = program.start(corpus.train(name, "train.steps=100000", "checkpoint.every=3", *settings), RANKS)
         program.wait_until(lambda: len(program.ranks_of(process)) == RANKS, process)
         pids = program.ranks_of(process)
         if num_steps > 0:
-            program.wait_for_steps(corpus, name, num_steps, process)
+            program.wait_for_steps(corpus, name, num_before + num_steps, process)
         time.sleep(delay)
         begin = time.monotonic()
         os.kill(pids[rank], signal.SIGKILL)
@@ -47,7 +49,7 @@ class Killed(unittest.TestCase):
         for placement in ("device", "host"):
             name = f"killed_twice_{placement}"
             settings = (f"parallel.table_placement={placement}", "optimizer.schedule.kind=constant")
-            for rank, num_steps in ((1, 20), (3, 60)):
+            for rank, num_steps in ((1, 20), (3, 40)):
                 self.kill(name, rank, 0.1, num_steps, settings)
             done = corpus.metrics(name)[-1]["step"] + 20
             settings = (*settings, "checkpoint.every=3", f"train.steps={done}")
