@@ -20,8 +20,8 @@ def setUpModule():
 
 class Killed(unittest.TestCase):
     def kill(self, name, rank, delay, num_steps=0, settings=()):
-        """Kills one rank `delay` seconds after all have started and the metrics have so many steps more than before; the
-        job must end with an error that names it."""
+        """Kills one rank `delay` seconds after all have started and the metrics have so many steps more than before.
+        The job must end with an error that names it."""
         metrics = corpus.run_directory(name) / "metrics.jsonl"
         num_before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
         process = program.start(corpus.train(name, "train.steps=100000", "checkpoint.every=3", *settings), RANKS)
