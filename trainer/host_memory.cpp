@@ -1,5 +1,6 @@
 #include "trainer/host_memory.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "kernels/core/device_info.h"
@@ -23,10 +24,10 @@ void check_room_for_tables(int64_t num_bytes, int64_t num_ranks, int64_t availab
                   "(optimizer.table.kind) or more hosts");
 }
 
-void check_host_memory(Communicator& group, int64_t num_bytes) {
-  int64_t ranks_of_host = group.local_rank() + 1;
-  all_reduce_max<int64_t>(group, std::span(&ranks_of_host, 1));
-  together(group, [&] { check_room_for_tables(num_bytes, ranks_of_host, available_host_bytes()); });
+void check_host_memory(Communicator& world, int64_t num_bytes) {
+  const std::vector<std::string> hosts = gather_texts(world, host_name());
+  const int64_t ranks_of_host = std::ranges::count(hosts, host_name());
+  together(world, [&] { check_room_for_tables(num_bytes, ranks_of_host, available_host_bytes()); });
 }
 
 }  // namespace engram

@@ -12,7 +12,7 @@ int64_t available_host_bytes();
 // kills a program that uses it.
 void check_room_for_tables(int64_t num_bytes, int64_t num_ranks, int64_t available);
 
-// The same of each rank's tables, on each host. No rank returns before all have looked. Collective.
-void check_host_memory(Communicator& group, int64_t num_bytes);
+// The same of each rank's tables, on each host of the world. No rank returns before all have looked. Collective.
+void check_host_memory(Communicator& world, int64_t num_bytes);
 
 }  // namespace engram

@@ -6,6 +6,7 @@
 #include "kernels/core/device.h"
 #include "kernels/row_gather.h"
 #include "kernels/row_segment_sum.h"
+#include "parallel/mesh.h"
 #include "trainer/host_memory.h"
 
 namespace engram {
@@ -22,8 +23,9 @@ int host_threads(const RunConfig& config) {
 }
 
 // This rank's rows, on the device or on the host.
-MemoryTable make_table(Stream& stream, Communicator& group, const RunConfig& config, const RowLayout& layout,
+MemoryTable make_table(Stream& stream, const Mesh& mesh, const RunConfig& config, const RowLayout& layout,
                        DType dtype) {
+  const int shard = mesh.table().shard->rank();
   const MemoryTableOptions options{.width = config.model.engram.row_width(),
                                    .dtype = accumulator(dtype),
                                    .seed = static_cast<uint64_t>(config.run.seed),
@@ -33,9 +35,9 @@ MemoryTable make_table(Stream& stream, Communicator& group, const RunConfig& con
     const int64_t row_bytes = options.width * size_of(options.dtype) +
                               table_state_bytes_per_row(config.optimizer.table.kind, options.width, options.dtype);
     const int64_t num_copies = config.checkpoint.asynchronous ? 2 : 1;
-    check_host_memory(group, layout.num_slots(group.rank()) * row_bytes * num_copies);
+    check_host_memory(mesh.world(), layout.num_slots(shard) * row_bytes * num_copies);
   }
-  return {stream, layout, group.rank(), options};
+  return {stream, layout, shard, options};
 }
 
 template <class T>
@@ -54,15 +56,14 @@ int64_t count_nonzero(Stream& stream, const Tensor& values) {
 
 }  // namespace
 
-Memory::Memory(Stream& stream, Communicator& group, const RunConfig& config, const VocabularyMap& vocabulary,
-               DType dtype)
-    : group_(group),
-      layout_(make_layout(config.model.engram, group.size())),
+Memory::Memory(Stream& stream, const Mesh& mesh, const RunConfig& config, const VocabularyMap& vocabulary, DType dtype)
+    : group_(*mesh.table().shard),
+      layout_(make_layout(config.model.engram, group_.size())),
       addresses_(stream, config.model.engram, vocabulary.compressed_ids, vocabulary.num_keys, layout_),
       is_on_host_(config.parallel.table_placement == TablePlacement::kHost),
-      table_(make_table(is_on_host_ ? host_ : stream, group, config, layout_, dtype)),
+      table_(make_table(is_on_host_ ? host_ : stream, mesh, config, layout_, dtype)),
       optimizer_(is_on_host_ ? host_ : stream, config.optimizer, table_.weight(), host_threads(config)),
-      exchange_(group, layout_, {.width = table_.width(), .dtype = dtype}) {
+      exchange_(group_, layout_, {.width = table_.width(), .dtype = dtype}) {
   if (is_on_host_) stage_.emplace(device_of(stream), optimizer_.arrays(), host_threads(config));
 }
 

@@ -12,6 +12,8 @@
 
 namespace engram {
 
+class Mesh;
+
 // The compressed vocabulary as the model needs it.
 struct VocabularyMap {
   std::span<const int32_t> compressed_ids;  // of each raw token id
@@ -28,7 +30,8 @@ struct VocabularyMap {
 //   memory.update(stream, control, pending.wait(stream));
 class Memory {
  public:
-  Memory(Stream& stream, Communicator& group, const RunConfig& config, const VocabularyMap& vocabulary, DType dtype);
+  // The ranks of mesh.table().shard divide the rows.
+  Memory(Stream& stream, const Mesh& mesh, const RunConfig& config, const VocabularyMap& vocabulary, DType dtype);
 
   // Tokens of look-back that batches must carry.
   int64_t history() const { return addresses_.history(); }

@@ -100,7 +100,7 @@ Replica::Replica(const RunConfig& run_config, Communicator& communicator, const 
   set_deterministic(stream, config.train.deterministic);
   add_zero_groups(store, mesh.data());
   if (experts) add_zero_groups(expert_store, *mesh.expert().replica);
-  if (config.model.engram.enabled()) memory.emplace(stream, *mesh.table().shard, config, vocabulary, dtype);
+  if (config.model.engram.enabled()) memory.emplace(stream, mesh, config, vocabulary, dtype);
 }
 
 Replica::~Replica() {

@@ -95,10 +95,12 @@ TEST(MemoryTest, TablesNeedRoomInTheMemoryOfTheirHost) {
 TEST(MemoryTest, TablesLargerThanTheHostAreRefusedBeforeTheyAreMade) {
   RunConfig config = test::tiny_run();
   config.model.engram.rows_per_head = {100000000000};
+  config.parallel.table = 1;  // each rank has tables of its own
   for (const TablePlacement placement : {TablePlacement::kDevice, TablePlacement::kHost}) {
     config.parallel.table_placement = placement;
     run_ranks(2, [&](Communicator& world) {
       const std::string error = test::error_of([&] { test::TinyReplica(config, world, DType::kFloat32); });
+      EXPECT_NE(error.find("the tables of the 2 ranks of"), std::string::npos) << error;
       EXPECT_NE(error.find("fewer rows (model.engram.rows_per_head)"), std::string::npos) << error;
     });
   }
