@@ -139,13 +139,13 @@ void print(const RunConfig& config, const Result& result, int64_t card_bytes) {
       100 * result.reduce / result.step.median, result.losses.front(), result.losses.back());
 }
 
-void append_json(const Replica& r, const BenchStepCommand& command, const Result& result) {
+void append_json(const Replica& r, const RunConfig& config, const BenchStepCommand& command, const Result& result) {
   const double flops = result.flops_per_second();
   auto record = bench_record("step", r.stream, r.world.size(), command.line);
-  record["name"] = r.config.run.name;
+  record["name"] = config.run.name;
   record["config"] = command.config;
-  record["config_hash"] = config_digest(r.config);
-  record["data"] = r.config.data.train.empty() ? "zipf" : stores_text(r.config.data.train);
+  record["config_hash"] = config_digest(config);
+  record["data"] = config.data.train.empty() ? "zipf" : stores_text(config.data.train);
   record["tokens_per_step"] = result.tokens;
   record["flops_per_token"] = result.flops_per_token;
   record["warmup"] = result.counts.warmup;
@@ -195,7 +195,9 @@ void run_bench_step(Communicator& world, const BenchStepCommand& command) {
   check_computable(config);
   check_world(config, world.size());
   const BenchBatches source(config);
-  Replica replica(config, world, source.vocabulary(), model_dtype(config));
+  RunConfig unsaved = config;
+  unsaved.checkpoint.asynchronous = false;  // no save, no copy for it
+  Replica replica(unsaved, world, source.vocabulary(), model_dtype(config));
 
   Result result;
   result.counts = counts_of(command, config);
@@ -207,7 +209,7 @@ void run_bench_step(Communicator& world, const BenchStepCommand& command) {
   result.rates = measure_rates(replica.stream, world);
   if (world.rank() == 0) {
     print(config, result, device_info(replica.stream).memory_bytes);
-    append_json(replica, command, result);
+    append_json(replica, config, command, result);
   }
   if (command.profile) print_profile(replica, source);
 }
