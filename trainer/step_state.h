@@ -67,8 +67,8 @@ class StepState {
 
   // Sets sums and loads to zero.
   void begin(Stream& stream);
-  // [1] float64, to be added to.
-  Tensor sum(StepSum which) const { return sums_.rows(static_cast<int64_t>(which), 1); }
+  // [1] float64, to be added to: one of those before kUniqueRows.
+  Tensor sum(StepSum which) const;
   // This rank's part of a sum of what hosts know, to be set before reduce(); else 0.
   double& host_sum(StepSum which);
   // Of the gates of each Engram layer, [num layers] float64, to be added to.
