@@ -20,8 +20,9 @@ struct ReportedPoint {
   TrialFacts facts;  // of its first trial
   CurveArm loss;     // of the done ones, by seed
   CurveArm seconds, tok_s;
-  CurveArm equal_time;     // loss at the time when the pure MoE of the same seed had finished
-  CurveArm token_share;    // of the pure MoE's tokens, until its final loss was reached; of seeds that reached it
+  CurveArm equal_time;  // loss at the time when the pure MoE of the same seed had finished
+  // Of the pure MoE's tokens, until its final loss was reached; of seeds that reached it and did not begin below it.
+  CurveArm token_share;
   CurveArm decayed_share;  // the same, between the final losses of runs of this model that had fewer and more tokens
 };
 
