@@ -71,8 +71,8 @@ def controls_figure(budget):
         change = point["to_unchanged"]
         axes.plot(change["pairs"], [row] * len(change["pairs"]), ".", color="0.65", markersize=4, zorder=1)
         low, high = change["interval"] or [change["mean"]] * 2
-        axes.errorbar(change["mean"], row, xerr=[[change["mean"] - low], [high - change["mean"]]], fmt="o", color="C0",
-                      markersize=4, capsize=2, zorder=3)
+        bars = [[max(0, change["mean"] - low)], [max(0, high - change["mean"])]]  # rounding may leave less
+        axes.errorbar(change["mean"], row, xerr=bars, fmt="o", color="C0", markersize=4, capsize=2, zorder=3)
     axes.axvline(0, color="0.2", linewidth=0.6)
     axes.set_yticks(range(len(points)), [textwrap.fill(point["label"], 40) for point in points], fontsize=7)
     axes.set(xlabel="loss minus that of the unchanged point: seeds, mean, 95 % over seeds",
