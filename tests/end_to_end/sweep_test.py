@@ -5,6 +5,7 @@ import html.parser
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -50,7 +51,8 @@ class References(html.parser.HTMLParser):
 
 def can_draw():
     """One of the interpreters that the report tries has matplotlib."""
-    commands = [[python, "-c", "import matplotlib"] for python in ("python3", "/usr/bin/python3")]
+    pythons = filter(shutil.which, ("python3", "/usr/bin/python3"))
+    commands = [[python, "-c", "import matplotlib"] for python in pythons]
     return any(subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0 for command in commands)
 
 
