@@ -89,8 +89,8 @@ std::string existing_directory(const std::string& directory) {
   return path;
 }
 
-// What a checkpoint asks of its disk: exclusive creation, rename, syncs, reading back; and the locks of sweeps. Returns
-// the bytes per second of writing.
+// What a checkpoint asks of its disk: exclusive creation, rename, syncs, reading back of 16 MiB; and the locks of
+// sweeps. Returns the bytes per second of writing.
 double try_disk(const std::string& path) {
   constexpr size_t kBytes = 16 << 20;
   std::string contents(kBytes, '\0');
