@@ -87,10 +87,10 @@ inline void expect_device_exchange_equals_host(const DeviceGroup& ranks, DType d
   constexpr int64_t kWidth = 24;
   const std::vector<int64_t> tables{300, 1031, 64};
   SCOPED_TRACE(std::string(pattern.name) + ", " + name_of(dtype) + ", " + (exact ? "exact" : "random"));
-  Arena host(Device::kCpu, int64_t{256} << 20, /*poison=*/true);
   Communicator& group = ranks.host;
   RowWorld want(group, tables, kWidth, DType::kFloat32);
   std::vector<int64_t> rows = pattern.rows(want.layout, group.rank(), group.size());
+  Arena host(Device::kCpu, (int64_t{16} << 20) + 256 * std::ssize(rows), /*poison=*/true);
   const Tensor want_rows = rounded_rows(host, want.fetch(rows), dtype);
   const auto gradient = [&](int rank, int64_t i, int64_t column) {
     const double value =
