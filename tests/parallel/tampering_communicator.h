@@ -3,8 +3,8 @@
 #include <functional>
 #include <memory>
 
-#include "parallel/communicator.h"
 #include "parallel/row_messages.h"
+#include "tests/parallel/forwarding_communicator.h"
 
 namespace engram::test {
 
@@ -19,11 +19,11 @@ inline RowMessageKind kind_of(const Tensor& message) {
 }
 
 // A group on which this rank receives damaged messages: the n-th message of a kind is changed when it arrives.
-class TamperingCommunicator final : public Communicator {
+class TamperingCommunicator final : public ForwardingCommunicator {
  public:
   using Change = std::function<void(const Tensor& received)>;
 
-  explicit TamperingCommunicator(Communicator& inner) : inner_(inner) {}
+  explicit TamperingCommunicator(Communicator& inner) : ForwardingCommunicator(inner) {}
 
   // change(received) runs once, after `skip` messages of the kind have passed unharmed.
   void damage(RowMessageKind kind, int skip, Change change) {
@@ -34,24 +34,9 @@ class TamperingCommunicator final : public Communicator {
   // True once the change was made.
   bool has_damaged() const { return has_damaged_; }
 
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  int local_rank() const override { return inner_.local_rank(); }
-  std::unique_ptr<Communicator> split(int color) override { return inner_.split(color); }
-  void barrier() override { inner_.barrier(); }
-  Pending broadcast(Stream& stream, const Tensor& data, int root) override {
-    return inner_.broadcast(stream, data, root);
-  }
-  Pending all_gather(Stream& stream, const Tensor& mine, const Tensor& all) override {
-    return inner_.all_gather(stream, mine, all);
-  }
-  Pending reduce_scatter_sum(Stream& stream, const Tensor& all, const Tensor& mine) override {
-    return inner_.reduce_scatter_sum(stream, all, mine);
-  }
-  Pending all_reduce_sum(Stream& stream, const Tensor& data) override { return inner_.all_reduce_sum(stream, data); }
   Pending all_to_all_rows(Stream& stream, const Tensor& send, std::span<const int64_t> send_counts, const Tensor& recv,
                           std::span<const int64_t> recv_counts) override {
-    Pending pending = inner_.all_to_all_rows(stream, send, send_counts, recv, recv_counts);
+    Pending pending = ForwardingCommunicator::all_to_all_rows(stream, send, send_counts, recv, recv_counts);
     if (!change_ || kind_of(recv) != kind_ || skip_-- > 0) return pending;
     // Pending cannot be copied, which std::function asks for.
     auto shared = std::make_shared<Pending>(std::move(pending));
@@ -63,7 +48,6 @@ class TamperingCommunicator final : public Communicator {
   }
 
  private:
-  Communicator& inner_;
   RowMessageKind kind_ = RowMessageKind::kOther;
   int skip_ = 0;
   Change change_;
