@@ -3,6 +3,8 @@
 namespace engram {
 namespace {
 
+constexpr int kSums = 4;  // of a row's partial sums: the additions of one wait for each other, and round as often
+
 // Calls finish(place in the block, row, mean_c(G_c^2)) for each row of the block, by one of its threads, and returns
 // when that is done. All threads of the block call it.
 template <int kVector, class Acc, class Finish>
@@ -21,9 +23,14 @@ __device__ void with_mean_squares(const View<const Acc, 2>& grad, Acc scale, Fin
   });
   __syncthreads();
   for_each_block_row(num_rows, [&](int place, int64_t row) {
-    Acc sum = 0;
-    for (int i = 0; i < columns; ++i) sum += partial[place * stride + i];
-    finish(place, row, sum / Acc(width));
+    Acc sums[kSums] = {};
+    for (int i = 0; i < columns; i += kSums) {
+#pragma unroll
+      for (int k = 0; k < kSums; ++k) {
+        if (i + k < columns) sums[k] += partial[place * stride + i + k];
+      }
+    }
+    finish(place, row, ((sums[0] + sums[1]) + (sums[2] + sums[3])) / Acc(width));
   });
   __syncthreads();
 }
