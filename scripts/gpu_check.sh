@@ -85,6 +85,7 @@ if wanted sanitizer && command -v compute-sanitizer > /dev/null; then
   filter='*GpuTest*-*Slow*:*TwoBillion*:*Large*:*TimesWhat*'
   for tool in memcheck racecheck; do
     part "$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 --kernel-name-exclude kernel_substring=cutlass \
+      $([ "$tool" != memcheck ] || echo --report-api-errors no) \
       "$bundle/bin/kernels_tests" --gtest_filter="$filter" --gtest_brief=1
   done
 fi
