@@ -1,6 +1,7 @@
 #include "parallel/row_exchange.h"
 
 #include <numeric>
+#include <utility>
 
 #include "kernels/convert.h"
 #include "kernels/core/device.h"
@@ -65,27 +66,19 @@ RowExchange::RowExchange(Communicator& group, const RowLayout& layout, RowType r
 }
 
 void RowExchange::plan(Stream& stream, const Tensor& rows, RowPlan& plan) {
-  check_tensor("row exchange: rows", rows, DType::kInt64, {-1});
-  ++num_plans_;
-  plan.is_made_ = false;
-  plan.is_local_ = device_of(stream) == Device::kCuda && group_.size() == 1;
-  plan.stats_ = {};
-  const std::string row_problem = find_unique(stream, rows, plan);
-  if (plan.is_local_) {
-    vote(group_, row_problem);
-    serve_itself(plan);
-  } else {
-    const std::string header_problem = exchange_headers(stream, plan);
-    vote(group_, row_problem.empty() ? header_problem : row_problem);
-    vote(group_, exchange_slots(device_of(stream), plan));
-    find_own_unique(stream, plan);
-  }
-  plan.is_made_ = true;
+  begin_plan(stream, rows, plan);
+  finish_plan(stream, plan);
+  count_own(plan);
 }
 
-// Keys are owner * stride + slot. A bad row is left out, so that this rank stays in step with the others until the
-// vote.
-std::string RowExchange::find_unique(Stream& stream, const Tensor& rows, RowPlan& plan) {
+// Keys are owner * stride + slot.
+void RowExchange::begin_plan(Stream& stream, const Tensor& rows, RowPlan& plan) {
+  check_tensor("row exchange: rows", rows, DType::kInt64, {-1});
+  plan.is_made_ = false;
+  plan.is_begun_ = plan.is_own_counted_ = true;
+  plan.is_local_ = device_of(stream) == Device::kCuda && group_.size() == 1;
+  plan.stats_ = {};
+  plan.rows_ = rows;
   const Device device = device_of(stream);
   const int64_t n = rows.size(0), stride = layout_.num_slots(0);
   const RowBlocks blocks{.block_rows = layout_.block_rows(), .num_shards = group_.size(), .shard_slots = stride};
@@ -95,22 +88,53 @@ std::string RowExchange::find_unique(Stream& stream, const Tensor& rows, RowPlan
   const Tensor counts = plan.counts_memory_.take(device, DType::kInt64, {3});
   plan.inverse_ = plan.inverse_memory_.take(device, DType::kInt64, {n});
   row_keys(stream, rows, blocks, first_block_, table_rows_, keys, counts.rows(0, 2));
-  const RowSegments segments{.order = plan.order_memory_.take(device, DType::kInt32, {n}),
-                             .offsets = plan.offsets_memory_.take(device, DType::kInt32, {n + 1})};
-  unique_rows(stream, keys, stride * group_.size(), unique, plan.inverse_, segments, counts.rows(2, 1));
+  plan.segments_ = {.order = plan.order_memory_.take(device, DType::kInt32, {n}),
+                    .offsets = plan.offsets_memory_.take(device, DType::kInt32, {n + 1})};
+  unique_rows(stream, keys, stride * group_.size(), unique, plan.inverse_, plan.segments_, counts.rows(2, 1));
+  plan.unique_keys_ = unique;
 
-  const auto found = read(stream, counts, plan);
-  const int64_t first_wrong = found[0];
+  plan.host_counts_ = plan.host_counts_memory_.take_host(device, DType::kInt64, {3});
+  copy(stream, counts, plan.host_counts_);
+  if (!plan.is_local_) {
+    plan.sent_slots_ = plan.sent_memory_.take_host(device, DType::kInt64, {n});
+    copy(stream, unique, plan.sent_slots_);
+  }
+  plan.counted_.record(stream);
+}
+
+void RowExchange::finish_plan(Stream& stream, RowPlan& plan) {
+  ENGRAM_CHECK(std::exchange(plan.is_begun_, false), "row exchange: a plan is finished that was not begun");
+  ++num_plans_;
+  const std::string row_problem = take_unique(stream, plan);
+  if (plan.is_local_) {
+    vote(group_, row_problem);
+    serve_itself(plan);
+  } else {
+    const std::string header_problem = exchange_headers(plan);
+    vote(group_, row_problem.empty() ? header_problem : row_problem);
+    vote(group_, exchange_slots(device_of(stream), plan));
+    find_own_unique(stream, plan);
+  }
+  plan.is_made_ = true;
+}
+
+// A bad row was left out, so that this rank stays in step with the others until the vote.
+std::string RowExchange::take_unique(Stream& stream, RowPlan& plan) {
+  plan.counted_.synchronize();
+  const auto found = host_span<const int64_t>(plan.host_counts_);
+  const int64_t n = plan.num_requests(), first_wrong = found[0];
   plan.stats_.masked = found[1];
   plan.stats_.requests = n - found[1];
   plan.stats_.unique = found[2];
-  plan.unique_keys_ = unique.rows(0, plan.stats_.unique);
-  plan.segments_ = first_rows(segments, plan.stats_.unique);
+  plan.unique_keys_ = plan.unique_keys_.rows(0, plan.stats_.unique);
+  plan.segments_ = first_rows(plan.segments_, plan.stats_.unique);
   if (first_wrong == n) return "";
-  return "row exchange: rank " + std::to_string(group_.rank()) + " asks for row " +
-         std::to_string(read(stream, rows.rows(first_wrong, 1), plan)[0]) + " at position " +
-         std::to_string(first_wrong) + ", wanted a row of a table (below " + std::to_string(layout_.end_row()) +
-         ", no padding) or -1";
+  int64_t row = 0;
+  copy(stream, plan.rows_.rows(first_wrong, 1), Tensor(&row, DType::kInt64, {1}));
+  synchronize(stream);
+  return "row exchange: rank " + std::to_string(group_.rank()) + " asks for row " + std::to_string(row) +
+         " at position " + std::to_string(first_wrong) + ", wanted a row of a table (below " +
+         std::to_string(layout_.end_row()) + ", no padding) or -1";
 }
 
 void RowExchange::upload_layout(Stream& stream) {
@@ -124,13 +148,6 @@ void RowExchange::upload_layout(Stream& stream) {
   table_rows_ = upload(layout_.rows_per_table(), table_rows_memory_);
 }
 
-std::span<const int64_t> RowExchange::read(Stream& stream, const Tensor& words, RowPlan& plan) const {
-  const Tensor host = plan.host_counts_memory_.take_host(device_of(stream), DType::kInt64, {words.size(0)});
-  copy(stream, words, host);
-  synchronize(stream);
-  return host_span<const int64_t>(host);
-}
-
 // One rank alone owns all that it asks for, under keys that are slots.
 void RowExchange::serve_itself(RowPlan& plan) const {
   plan.stats_.served = plan.stats_.own_unique = plan.stats_.unique;
@@ -139,10 +156,8 @@ void RowExchange::serve_itself(RowPlan& plan) const {
 }
 
 // The unique keys, on the host, become slots of their owners.
-void RowExchange::split_by_owner(Stream& stream, RowPlan& plan) const {
-  plan.sent_slots_ = plan.sent_memory_.take_host(device_of(stream), DType::kInt64, {plan.num_unique()});
-  copy(stream, plan.unique_keys_, plan.sent_slots_);
-  synchronize(stream);
+void RowExchange::split_by_owner(RowPlan& plan) const {
+  plan.sent_slots_ = plan.sent_slots_.rows(0, plan.num_unique());
   plan.send_counts_.assign(ones_.size(), 0);
   const int64_t stride = layout_.num_slots(0);
   int64_t owner = 0;
@@ -153,8 +168,8 @@ void RowExchange::split_by_owner(Stream& stream, RowPlan& plan) const {
   }
 }
 
-std::string RowExchange::exchange_headers(Stream& stream, RowPlan& plan) {
-  split_by_owner(stream, plan);
+std::string RowExchange::exchange_headers(RowPlan& plan) {
+  split_by_owner(plan);
   for_each_peer(plan.send_counts_, [&](int peer, int64_t first, int64_t count) {
     const auto slots = host_span<const int64_t>(plan.sent_slots_.rows(first, count));
     RowHeader header = header_between(group_.rank(), peer);
@@ -199,12 +214,21 @@ void RowExchange::find_own_unique(Stream& stream, RowPlan& plan) {
   const Tensor unique = plan.own_unique_memory_.take(device, DType::kInt64, {num_served});
   const Tensor count = plan.counts_memory_.take(device, DType::kInt64, {1});
   plan.own_inverse_ = plan.own_inverse_memory_.take(device, DType::kInt64, {num_served});
-  const RowSegments segments{.order = plan.own_order_memory_.take(device, DType::kInt32, {num_served}),
-                             .offsets = plan.own_offsets_memory_.take(device, DType::kInt32, {num_served + 1})};
-  unique_rows(stream, plan.request_slots_, num_slots(), unique, plan.own_inverse_, segments, count);
-  plan.stats_.own_unique = read(stream, count, plan)[0];
-  plan.own_slots_ = unique.rows(0, plan.stats_.own_unique);
-  plan.own_segments_ = first_rows(segments, plan.stats_.own_unique);
+  plan.own_segments_ = {.order = plan.own_order_memory_.take(device, DType::kInt32, {num_served}),
+                        .offsets = plan.own_offsets_memory_.take(device, DType::kInt32, {num_served + 1})};
+  unique_rows(stream, plan.request_slots_, num_slots(), unique, plan.own_inverse_, plan.own_segments_, count);
+  plan.own_slots_ = unique;
+  plan.is_own_counted_ = false;
+  copy(stream, count, plan.host_counts_.rows(0, 1));
+  plan.counted_.record(stream);
+}
+
+void RowExchange::count_own(RowPlan& plan) const {
+  if (std::exchange(plan.is_own_counted_, true)) return;
+  plan.counted_.synchronize();
+  plan.stats_.own_unique = host_span<const int64_t>(plan.host_counts_)[0];
+  plan.own_slots_ = plan.own_slots_.rows(0, plan.stats_.own_unique);
+  plan.own_segments_ = first_rows(plan.own_segments_, plan.stats_.own_unique);
 }
 
 PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPlan& plan) {
@@ -217,6 +241,7 @@ PendingRows RowExchange::begin_fetch(Stream& stream, const Tensor& weight, RowPl
 
 PendingRows RowExchange::begin_fetch_staged(Stream& stream, const Tensor& own_rows, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: fetch under a plan that was not made");
+  count_own(plan);
   check_rows("row exchange: own rows", own_rows, plan.num_own_unique());
   const Tensor served = take_served(stream, plan);
   if (!plan.is_local_)
@@ -264,6 +289,7 @@ PendingGradients RowExchange::return_gradients(Stream& stream, const Tensor& sum
   pending.exchange_ = this;
   pending.merged_ = sums;
   if (plan.is_local_) return pending;
+  count_own(plan);
   const Tensor received = plan.received_sums_memory_.take(device, sums.dtype, {plan.num_served(), width});
   pending.merged_ = plan.merged_memory_.take(device, sums.dtype, {plan.num_own_unique(), width});
   pending.own_segments_ = plan.own_segments_;

@@ -70,9 +70,9 @@ class [[nodiscard]] PendingGradients {
 // hash goes with each peer's rows. What any rank finds wrong is voted on, before a row moves or is handed out, and all
 // ranks throw together.
 //
-// On CUDA plan() finds unique rows on the device and sends headers and slots by way of the host, for which it waits; it
-// may run on a stream of its own, under the work of the step before. Fetch and return never block the host: rows move
-// from device to device as the group moves them on CUDA streams.
+// On CUDA unique rows are found on the device, headers and slots go by way of the host. begin_plan() and finish_plan()
+// may use a stream of their own, under the work of the step before, and block the host only for what is not yet done
+// there. Fetch and return never block it: rows move from device to device as the group moves them on CUDA streams.
 class RowExchange {
  public:
   // The type of a row on the wire: bfloat16 also for tables of float32, whose rows are rounded on their way out.
@@ -88,6 +88,13 @@ class RowExchange {
   // any rank has a number that is no row, or a message was damaged; the plan must then not be used. Blocks the host
   // until the stream is done; when it returns, the plan may be used on any stream of the device.
   void plan(Stream& stream, const Tensor& rows, RowPlan& plan);
+  // The same in two halves. The first, which is not collective, queues all that this rank does alone and never blocks
+  // the host; rows must live until the second. That blocks it until the first half is done, not for what it queues
+  // itself: streams that use the plan must come after that. Own rows are counted there: by the gradient return, or
+  // count_own(), which blocks the host until they are.
+  void begin_plan(Stream& stream, const Tensor& rows, RowPlan& plan);
+  void finish_plan(Stream& stream, RowPlan& plan);
+  void count_own(RowPlan& plan) const;
 
   // Fetches the plan's rows from weight [num_slots, width], each rank's own shard, of the dtype of rows or float32.
   // Until wait() the weights must not change.
@@ -105,16 +112,14 @@ class RowExchange {
   friend class PendingRows;
   friend class PendingGradients;
 
-  // The stages of plan(). Each gives what is wrong, or "", and leaves this rank fit for the next vote.
-  std::string find_unique(Stream& stream, const Tensor& rows, RowPlan& plan);
+  // The stages of finish_plan(). Each gives what is wrong, or "", and leaves this rank fit for the next vote.
+  std::string take_unique(Stream& stream, RowPlan& plan);
   void serve_itself(RowPlan& plan) const;
-  void split_by_owner(Stream& stream, RowPlan& plan) const;
-  std::string exchange_headers(Stream& stream, RowPlan& plan);
+  void split_by_owner(RowPlan& plan) const;
+  std::string exchange_headers(RowPlan& plan);
   std::string exchange_slots(Device device, RowPlan& plan);
   void find_own_unique(Stream& stream, RowPlan& plan);
   void upload_layout(Stream& stream);
-  // Words of the device on the host, after waiting for the stream; they live until the next read.
-  std::span<const int64_t> read(Stream& stream, const Tensor& words, RowPlan& plan) const;
 
   void check_rows(const char* what, const Tensor& rows, int64_t num_rows) const;
   Tensor take_served(const Stream& stream, RowPlan& plan) const;

@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/core/event.h"
 #include "kernels/row_segments.h"
 #include "parallel/reused_buffer.h"
 
@@ -26,7 +27,8 @@ struct RowStats {
   }
 };
 
-// Who needs which rows in one step: made by RowExchange::plan, which fills it anew each time and keeps its memory.
+// Who needs which rows in one step: made by RowExchange::plan, which fills it anew each time and keeps its memory. What
+// is told of own rows counts once RowExchange::count_own has counted them.
 // The tensors of a plan are memory of the device it was made on; they live, and must not be read by work that is still
 // queued, until it is planned again.
 class RowPlan {
@@ -54,15 +56,19 @@ class RowPlan {
  private:
   friend class RowExchange;
 
-  bool is_made_ = false;
-  bool is_local_ = false;  // of one rank on CUDA, which has nobody to send to
+  bool is_begun_ = false, is_made_ = false;
+  bool is_local_ = false;       // of one rank on CUDA, which has nobody to send to
+  bool is_own_counted_ = true;  // else the count is on its way to host_counts_
   RowStats stats_;
   std::vector<int64_t> send_counts_, request_counts_;
+  Tensor rows_;  // asked for, while the plan is begun
   Tensor inverse_, request_slots_, own_slots_;
   Tensor unique_keys_;                   // [u]: owner * slots of a shard + slot
   RowSegments segments_, own_segments_;  // own: the served requests for each of own_slots
   Tensor own_inverse_;                   // [v]: the place of each request among own_slots
   Tensor sent_slots_, received_slots_;   // [u] and [v], on the host: what ranks tell each other
+  Tensor host_counts_;                   // of the device, once counted_ is reached
+  Event counted_;
 
   std::vector<int64_t> sent_hashes_, received_hashes_;
   ReusedBuffer keys_memory_, unique_memory_, inverse_memory_, order_memory_, offsets_memory_;

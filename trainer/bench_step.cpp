@@ -73,13 +73,14 @@ template <class BeforeStep>
 std::vector<StepReport> take_steps(Replica& r, const std::vector<Batch>& batches, BeforeStep&& before_step) {
   std::vector<StepReport> reports;
   std::optional<PendingReport> running;
-  PreparedStep prepared = prepare(r, batches[0]);
+  PreparedStep prepared = begin_prepare(r, batches[0]);
   for (size_t i = 0; i < batches.size(); ++i) {
+    finish_prepare(r, prepared);
     before_step(static_cast<int64_t>(i));
     PendingReport issued = train_step(r, prepared);
+    if (i + 1 < batches.size()) prepared = begin_prepare(r, batches[i + 1]);
     if (running) reports.push_back(running->wait());
     running = issued;
-    if (i + 1 < batches.size()) prepared = prepare(r, batches[i + 1]);
   }
   reports.push_back(running->wait());
   return reports;

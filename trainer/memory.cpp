@@ -67,11 +67,18 @@ Memory::Memory(Stream& stream, const Mesh& mesh, const RunConfig& config, const 
   if (is_on_host_) stage_.emplace(device_of(stream), optimizer_.arrays(), host_threads(config));
 }
 
-void Memory::prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
-  Prepared& next = prepared_[1 - current_];
-  next.used.hold(stream);
-  make_plan(stream, batch, micro_batch, next);
-  if (stage_) stage_->prepare(stream, next.plan.own_slots());
+void Memory::begin_prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
+  next().used.hold(stream);
+  exchange_.begin_plan(stream, find_rows(stream, batch, micro_batch, next()), next().plan);
+}
+
+void Memory::finish_prepare(Stream& stream) {
+  RowPlan& plan = next().plan;
+  exchange_.finish_plan(stream, plan);
+  if (stage_) {
+    exchange_.count_own(plan);
+    stage_->prepare(stream, plan.own_slots());
+  }
   is_next_prepared_ = true;
 }
 
@@ -90,14 +97,15 @@ void Memory::begin_fetch(Stream& stream) {
 }
 
 void Memory::begin_fetch(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
-  make_plan(stream, batch, micro_batch, current());
   RowPlan& plan = current().plan;
+  exchange_.plan(stream, find_rows(stream, batch, micro_batch, current()), plan);
   if (!stage_) return fetch(stream, exchange_.begin_fetch(stream, table_.weight(), plan));
   stage_->write_back(stream);
   fetch(stream, exchange_.begin_fetch_staged(stream, stage_->read(stream, plan.own_slots()), plan));
 }
 
-void Memory::make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared) {
+// Of all requests of the batch; they live as long as `prepared` is not filled anew.
+Tensor Memory::find_rows(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared) const {
   const Device device = device_of(stream);
   const int64_t num_micro_batches = batch.num_sequences / micro_batch, num_tokens = micro_batch * batch.seq_len;
   const int64_t num_rows = addresses_.num_layers() * num_tokens * addresses_.num_columns();
@@ -110,7 +118,7 @@ void Memory::make_plan(Stream& stream, const StepBatch& batch, int64_t micro_bat
                     rows.rows(i * num_rows, num_rows));
   }
   prepared.rows_per_micro_batch = num_rows;
-  exchange_.plan(stream, rows, prepared.plan);
+  return rows;
 }
 
 void Memory::fetch(Stream& stream, PendingRows rows) {

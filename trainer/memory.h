@@ -23,10 +23,11 @@ struct VocabularyMap {
 // The Engram tables of a run: this rank's shard of the rows with its optimizer, and one fetch and one gradient return
 // per step for the whole local batch. Collective: all ranks make the same calls.
 //
-//   memory.prepare(any_stream, batch, sequences per micro-batch);  // addresses and plan, best under the step before
-//   memory.begin_fetch(stream);                                    // rows are on their way
-//   ... model passes over micro_batch(0), micro_batch(1), ...      // the first reader waits for them
-//   PendingGradients pending = memory.return_gradients(stream);    // on their way to the owners of the rows
+//   memory.begin_prepare(any_stream, batch, sequences per micro-batch);  // addresses, best under the step before,
+//   memory.finish_prepare(any_stream);                                   // and plan
+//   memory.begin_fetch(stream);                                  // rows are on their way
+//   ... model passes over micro_batch(0), micro_batch(1), ...    // the first reader waits for them
+//   PendingGradients pending = memory.return_gradients(stream);  // on their way to the owners of the rows
 //   memory.update(stream, control, pending.wait(stream));
 class Memory {
  public:
@@ -36,10 +37,12 @@ class Memory {
   // Tokens of look-back that batches must carry.
   int64_t history() const { return addresses_.history(); }
 
-  // Hashes the batch and plans the exchange of its distinct rows, for the begin_fetch(stream) that comes next. On CUDA
-  // it blocks the host until that is done and may run on a stream of its own, beside the step that is at work on the
-  // batch before; what it overwrites has been used by then.
-  void prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch);
+  // Hashes the batch and plans the exchange of its distinct rows, for the begin_fetch(stream) that comes next, on a
+  // stream of its own or not, beside the step that is at work on the batch before; what it overwrites has been used by
+  // then. The first half is not collective and never blocks the host on CUDA, the second blocks it until the first is
+  // done, and where tables lie on the host until their rows are on their way.
+  void begin_prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch);
+  void finish_prepare(Stream& stream);
   // Issues the fetch of the rows that were prepared. Never blocks the host on CUDA.
   void begin_fetch(Stream& stream);
   // Both for a batch that nobody prepared, as in an evaluation; what was prepared stays so.
@@ -72,7 +75,8 @@ class Memory {
   };
   Prepared& current() { return prepared_[current_]; }
   const Prepared& current() const { return prepared_[current_]; }
-  void make_plan(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared);
+  Prepared& next() { return prepared_[1 - current_]; }
+  Tensor find_rows(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared) const;
   void fetch(Stream& stream, PendingRows rows);
 
   Communicator& group_;

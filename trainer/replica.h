@@ -15,8 +15,8 @@ namespace engram {
 // Where the batch of one step lies. There are two, so that one is filled while the other is in use.
 struct StepInput {
   BatchMemory memory;
-  Event uploaded;  // on the stream that prepares
-  Event used;      // on the stream that computes
+  Event ready;  // on the stream that prepares
+  Event used;   // on the stream that computes
 };
 
 // What one rank holds of a training run. Dense parameters and gradients are whole on every rank, but for experts that

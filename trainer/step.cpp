@@ -134,18 +134,31 @@ Batch next_batch(const Replica& r, const BatchLoader& loader) {
   return loader.load(first, r.local_sequences());
 }
 
-PreparedStep prepare(Replica& r, const Batch& local_batch) {
+PreparedStep begin_prepare(Replica& r, const Batch& local_batch) {
   StepInput& input = r.next_input();
   PreparedStep prepared;
   prepared.input = &input;
-  input.uploaded.synchronize();       // host memory is read no longer,
+  input.ready.synchronize();          // host memory is read no longer,
   input.used.hold(r.prepare_stream);  // nor device memory: both two steps ago
   prepared.batch = input.memory.upload(r.prepare_stream, local_batch, r.config.model.engram);
   if (r.memory) {
     Stopwatch watch(prepared.seconds_plan);
-    r.memory->prepare(r.prepare_stream, prepared.batch, r.config.train.micro_batch);
+    r.memory->begin_prepare(r.prepare_stream, prepared.batch, r.config.train.micro_batch);
   }
-  input.uploaded.record(r.prepare_stream);
+  return prepared;
+}
+
+void finish_prepare(Replica& r, PreparedStep& prepared) {
+  if (r.memory) {
+    Stopwatch watch(prepared.seconds_plan);
+    r.memory->finish_prepare(r.prepare_stream);
+  }
+  prepared.input->ready.record(r.prepare_stream);
+}
+
+PreparedStep prepare(Replica& r, const Batch& local_batch) {
+  PreparedStep prepared = begin_prepare(r, local_batch);
+  finish_prepare(r, prepared);
   return prepared;
 }
 
@@ -153,7 +166,7 @@ PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNot
   Arena::Scope scope(r.arena);
   StepReport report{.step = ++r.step, .seconds_exchange = prepared.seconds_plan};
 
-  prepared.input->uploaded.hold(r.stream);
+  prepared.input->ready.hold(r.stream);
   if (r.memory) {
     Stopwatch watch(report.seconds_exchange);
     r.memory->begin_fetch(r.stream);

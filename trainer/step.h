@@ -9,17 +9,21 @@ namespace engram {
 // This rank's part of the global batch of the replica's next step.
 Batch next_batch(const Replica& replica, const BatchLoader& loader);
 
-// A batch on its way to the device, with the plan of its rows. It must be given to train_step() before the next one is
-// prepared.
+// A batch on its way to the device, with the plan of its rows. It must be finished and given to train_step() before the
+// next one is begun.
 struct PreparedStep {
   StepBatch batch;
   StepInput* input = nullptr;
   double seconds_plan = 0;  // of the host
 };
 
-// Uploads this rank's part of the global batch of the next step, and plans its rows: their addresses, which of them are
-// distinct, who owns and who wants them. Collective. Depends on tokens alone, so it may run while the step before does:
-// on CUDA it goes through a stream of its own.
+// Uploads this rank's part of the global batch of the next step and finds the addresses of its rows, and which of them
+// are distinct. Depends on tokens alone, so it may run while the step before does: on CUDA it goes through a stream of
+// its own, and the host waits for nothing.
+PreparedStep begin_prepare(Replica& replica, const Batch& local_batch);
+// Plans who owns and who wants them. Collective. Waits for what was begun, which a step between the two hides.
+void finish_prepare(Replica& replica, PreparedStep& prepared);
+// Both at once.
 PreparedStep prepare(Replica& replica, const Batch& local_batch);
 
 // What a rank tells the others with a step.

@@ -92,15 +92,16 @@ class TrainRun {
  private:
   void step() {
     pulse_.begin_step(replica_.step + 1);
-    if (!prepared_) prepare_next();
+    if (!prepared_) begin_next();
+    finish_prepare(replica_, *prepared_);
     PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt),
                                       {.request = requests_.poll(), .save_work = saver_.num_ended()});
-    // While a step runs on the card, the step before is told and the next one prepared.
+    // While a step runs on the card, the next one is prepared and the step before told.
+    if (!is_last()) begin_next();
     tell_running();
     running_ = issued;
     if (works_at_once() || saves() || validates()) tell_running();
-    if (rewind_) return;
-    if (!saves() && !validates()) return prepare_next();
+    if (rewind_ || (!saves() && !validates())) return;
     tell_touched_rows();
     if (validates()) validate();
     if (saves()) save();
@@ -180,11 +181,11 @@ class TrainRun {
     prune_checkpoints(checkpoints(), config().checkpoint.keep, config().checkpoint.keep_every);
   }
 
-  void prepare_next() {
+  void begin_next() {
     const double begin = seconds();
     const Batch batch = next_batch(replica_, loader_);
     seconds_data_ = seconds() - begin;
-    prepared_ = prepare(replica_, batch);
+    prepared_ = begin_prepare(replica_, batch);
   }
 
   void tell_running() {

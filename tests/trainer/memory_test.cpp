@@ -45,11 +45,16 @@ TEST(MemoryTest, APreparedBatchWaitsForItsTurn) {
       const auto want_third = values_of(r, third);
       ASSERT_NE(want_first, want_second);
 
-      r.memory->prepare(r.stream, first, 1);
+      const auto begin_prepare = [&](const StepBatch& batch) { r.memory->begin_prepare(r.stream, batch, 1); };
+      const auto finish_prepare = [&] { r.memory->finish_prepare(r.stream); };
+      begin_prepare(first);
+      finish_prepare();
       r.memory->begin_fetch(r.stream);
-      r.memory->prepare(r.stream, second, 1);  // while the first is still to be read
+      begin_prepare(second);  // while the first is still to be read
       EXPECT_EQ(values_read(r), want_first);
       EXPECT_EQ(values_of(r, third), want_third);  // an evaluation comes between
+      finish_prepare();
+      EXPECT_EQ(values_of(r, third), want_third);  // and another
       r.memory->begin_fetch(r.stream);
       EXPECT_EQ(values_read(r), want_second);
     });
