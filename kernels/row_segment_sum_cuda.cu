@@ -1,3 +1,4 @@
+#include "kernels/cuda/ordered_sum.cuh"
 #include "kernels/cuda/row_packs.cuh"
 #include "kernels/cuda/stream_memory.cuh"
 #include "kernels/cuda/vec.cuh"
@@ -11,9 +12,8 @@ constexpr int kRun = 64;
 // Rows of a thread, and values of it that are on their way at once, whichever of these rows they belong to.
 constexpr int kRows = 8;
 constexpr int kAhead = 4;
-// Sums of runs that are on their way at once, and rows that a thread may have to fold.
-constexpr int kSumsAhead = 64;
-constexpr int kFolds = 2;
+// Rows that a thread may have to fold.
+constexpr int kFolds = 16;
 
 // Work in packs of kVector columns. The values of a row, one after the other in `order`, are a segment; it is cut into
 // runs of kRun. Of its runs but the first, the sums lie in `partial`, where the place of the run's begin over kRun
@@ -153,30 +153,25 @@ __global__ void __launch_bounds__(kBlockSize) segment_kernel(Segments<T, kVector
     sum_group(a, (int64_t{blockIdx.x - num_run_blocks} * blockDim.y + threadIdx.y) * kRows);
 }
 
-// Adds the sums of its further runs, in order, to the sum of each row's first: one thread for one column, since what
-// counts is how many a thread has on their way.
+// Adds the sums of its further runs, in order, to the sum of each row's first: one thread for one column. Which of
+// threadIdx.y's kFolds blocks have a row to fold is read at once.
 template <class T>
 __global__ void __launch_bounds__(kBlockSize) fold_kernel(Segments<T, 1> a) {
   using Acc = Accumulator<T>;
-  const int64_t stride = int64_t{gridDim.x} * blockDim.y;
-  for (int64_t block = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; block < a.num_blocks; block += stride) {
-    const int64_t row = a.folds[block];
-    if (row < 0) continue;
+  __shared__ Acc rings[kTermsAhead<Acc> * kBlockSize];
+  const int64_t first = (int64_t{blockIdx.x} * blockDim.y + threadIdx.y) * kFolds;
+  unsigned has_row = 0;
+#pragma unroll
+  for (int k = 0; k < kFolds; ++k) {
+    if (first + k < a.num_blocks && a.folds[first + k] >= 0) has_row |= 1u << k;
+  }
+  for (; has_row != 0; has_row &= has_row - 1) {
+    const int64_t block = first + __ffs(static_cast<int>(has_row)) - 1, row = a.folds[block];
     const int count = (a.offsets[row + 1] - a.offsets[row] - 1) / kRun;  // runs past the first
     for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
-      Acc sum = a.sums[row * a.width + column].value[0];
-      for (int base = 0; base < count; base += kSumsAhead) {
-        Acc ahead[kSumsAhead];
-#pragma unroll
-        for (int k = 0; k < kSumsAhead; ++k) {
-          if (base + k < count) ahead[k] = a.partial[(block + base + k) * a.width + column].value[0];
-        }
-#pragma unroll
-        for (int k = 0; k < kSumsAhead; ++k) {
-          if (base + k < count) sum += ahead[k];
-        }
-      }
-      a.sums[row * a.width + column].value[0] = sum;
+      Acc& sum = a.sums[row * a.width + column].value[0];
+      const Acc* further = a.partial[block * a.width + column].value;
+      sum = sum_in_order(sum, further, a.width, count, rings + threadIdx.y * blockDim.x + threadIdx.x);
     }
   }
 }

@@ -105,6 +105,19 @@ TEST_F(RowSegmentSumGpuTest, RowsOfAnyLengthMayLieSideBySide) {
   for (const int64_t width : {1, 33, 64, 80, 128, 1028}) expect_contract(index, num_rows, width);
 }
 
+// Rows of about as many runs as are on their way at once when they are folded.
+TEST_F(RowSegmentSumGpuTest, FoldsAnyNumberOfRuns) {
+  std::vector<int64_t> members;
+  int64_t num_rows = 0;
+  for (const int64_t num_runs : {2, 9, 16, 17, 25, 48, 49, 50, 64, 65}) {
+    for (const int64_t more : {-1, 0, 1}) {
+      members.insert(members.end(), static_cast<size_t>(64 * num_runs + more), num_rows++);
+    }
+  }
+  const Tensor index = test::tensor_of(host, members, {static_cast<int64_t>(members.size())});
+  for (const int64_t width : {3, 80, 260}) expect_contract(index, num_rows, width);
+}
+
 TEST_F(RowSegmentSumGpuTest, RowsWithoutValuesAreZero) {
   constexpr int64_t kRows = 1000;
   for (const int64_t count : {0, 100}) {
