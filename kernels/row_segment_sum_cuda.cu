@@ -36,91 +36,101 @@ struct Segments {
 
 template <class T, class Acc, int kVector>
 __device__ void add(Pack<Acc, kVector>& sum, const Pack<T, kVector>& value) {
+  const auto wide = unpack<T, kVector>(std::bit_cast<Raw<T, kVector>>(value));
 #pragma unroll
-  for (int c = 0; c < kVector; ++c) sum.value[c] += static_cast<Acc>(value.value[c]);
+  for (int c = 0; c < kVector; ++c) sum.value[c] += wide.at[c];
 }
 
-// Calls take(value) with the values that order[0], ..., order[count - 1] number, in turn. While kAhead of them are on
-// their way, so are the numbers of the next.
-template <class T, int kVector, class Take>
-__device__ void for_each_value(const Segments<T, kVector>& a, const int32_t* order, int count, int64_t column,
-                               Take&& take) {
+// Values that lie one after the other in `order`: those of one row, or of several.
+struct Sequence {
+  uint32_t begin = 0;  // the place of the first
+  int count = 0;       // at most kRun
+  uint64_t ends = 0;   // bit k: value k is the last that belongs to its sum
+};
+
+// Calls finish(sum) with each sum of a sequence, in turn. While kAhead of its values are on their way, so are the
+// numbers of the next. Past the last value, it is read again: to ask for each whether it is there takes longer.
+template <class T, int kVector, class Finish>
+__device__ void add_up(const Segments<T, kVector>& a, Sequence sequence, int64_t column, Finish&& finish) {
+  if (sequence.count == 0) return;
   const auto* values = a.values + column;
-  int32_t number[kAhead];
+  const auto stride = static_cast<uint32_t>(a.width);
+  const uint32_t last = sequence.begin + static_cast<uint32_t>(sequence.count) - 1;
+  uint32_t number[kAhead];
+  const auto read_numbers = [&](uint32_t place) {
 #pragma unroll
-  for (int k = 0; k < kAhead; ++k) {
-    if (k < count) number[k] = order[k];
-  }
-  for (int left = count; left > 0; left -= kAhead) {
+    for (uint32_t k = 0; k < kAhead; ++k) number[k] = static_cast<uint32_t>(a.order[min(place + k, last)]);
+  };
+  read_numbers(sequence.begin);
+  typename Segments<T, kVector>::Sums sum = {};
+  for (uint32_t place = sequence.begin; place <= last; place += kAhead) {
     typename Segments<T, kVector>::Values ahead[kAhead];
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      if (k < left) ahead[k] = values[int64_t{number[k]} * a.width];
-    }
-    order += kAhead;
+    for (int k = 0; k < kAhead; ++k) ahead[k] = values[uint64_t{number[k]} * stride];
+    read_numbers(place + kAhead);
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      if (kAhead + k < left) number[k] = order[k];
+      if (place + k > last) break;
+      add(sum, ahead[k]);
+      if (static_cast<uint32_t>(sequence.ends >> k) & 1) {
+        finish(sum);
+        sum = {};
+      }
     }
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      if (k < left) take(ahead[k]);
-    }
+    sequence.ends >>= kAhead;
   }
 }
 
-// Writes the sums of the first runs of `num_rows` rows from `first` on: one row, or several with no more values in all
-// than a run may have, which are then one flat sequence.
+// Writes the sums of the first runs of `num_rows` rows from `first` on: of one row, or of several with no more values
+// in all than a run may have.
 template <class T, int kVector>
-__device__ void sum_first_runs(const Segments<T, kVector>& a, int64_t first, int num_rows, int64_t column) {
+__device__ void sum_first_runs(const Segments<T, kVector>& a, int64_t first, int num_rows) {
   const int32_t* offsets = a.offsets + first;
-  const int32_t begin = offsets[0], num_values = offsets[num_rows] - begin;
-  const int count = num_values < kRun ? num_values : kRun;
-  const auto end_of = [&](int row) {
-    if (row + 1 < num_rows) return offsets[row + 1] - begin;
-    return row < num_rows ? count : -1;
-  };
-  auto* target = a.sums + first * a.width + column;
-  typename Segments<T, kVector>::Sums sum = {};
-  int row = 0, taken = 0, end = end_of(0), next_end = end_of(1);  // read one row ahead
-  const auto finish_rows = [&] {
-    for (; taken == end; ++row) {
-      *target = sum;
-      target += a.width;
-      sum = {};
-      end = next_end;
-      next_end = end_of(row + 2);
-    }
-  };
-  finish_rows();
-  for_each_value(a, a.order + begin, count, column, [&](const auto& value) {
-    add(sum, value);
-    ++taken;
-    finish_rows();
-  });
+  Sequence values{.begin = static_cast<uint32_t>(offsets[0])};
+  unsigned filled = 0;  // bit r: row r has values
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const int end = min(offsets[min(row + 1, num_rows)] - offsets[0], kRun);
+    if (end == values.count) continue;
+    values.count = end;
+    values.ends |= uint64_t{1} << (end - 1);
+    filled |= 1u << row;
+  }
+  for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
+    auto* sums = a.sums + first * a.width + column;
+    unsigned rows = filled;
+    const auto write_to_next = [&](const auto& sum) {
+      sums[uint64_t{31u - __clz(rows & -rows)} * static_cast<uint32_t>(a.width)] = sum;
+      rows &= rows - 1;
+    };
+    add_up(a, values, column, write_to_next);
+    for (rows = ~filled & ((1u << num_rows) - 1); rows != 0;) write_to_next(typename Segments<T, kVector>::Sums{});
+  }
 }
 
 template <class T, int kVector>
 __device__ void sum_group(const Segments<T, kVector>& a, int64_t first) {
   if (first >= a.num_rows) return;
-  const int num_rows = static_cast<int>(a.num_rows - first < kRows ? a.num_rows - first : kRows);
-  const int step = a.offsets[first + num_rows] - a.offsets[first] <= kRun ? num_rows : 1;
-  for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
-    for (int row = 0; row < num_rows; row += step) sum_first_runs(a, first + row, step, column);
-  }
+  const int64_t end = min(first + kRows, a.num_rows);
+  const int step = a.offsets[end] - a.offsets[first] <= kRun ? static_cast<int>(end - first) : 1;
+  for (; first < end; first += step) sum_first_runs(a, first, step);
 }
 
-// The row whose segment holds place `at`.
+// The row whose segment holds place `at`; each step reads at several places at once.
 __device__ inline int64_t row_at(const int32_t* offsets, int64_t num_rows, int64_t at) {
-  int64_t low = 0, high = num_rows;  // offsets[low] <= at < offsets[high]
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (offsets[middle] <= at)
-      low = middle;
-    else
-      high = middle;
+  constexpr int kParts = 8;
+  int64_t row = 0, left = num_rows;  // offsets[row] <= at < offsets[row + left]
+  while (left > 1) {
+    const int64_t part = (left + kParts - 1) / kParts;
+    int64_t passed = 0;
+#pragma unroll
+    for (int k = 1; k < kParts; ++k) {
+      if (k * part < left && offsets[row + k * part] <= at) passed = k * part;
+    }
+    row += passed;
+    left = min(part, left - passed);
   }
-  return low;
+  return row;
 }
 
 // The run, other than a row's first, that begins in a block of kRun values. Only the segment that holds the block's
@@ -135,12 +145,10 @@ __device__ void sum_further_run(const Segments<T, kVector>& a, int64_t block) {
   const int64_t run = begin + (at - begin + kRun - 1) / kRun * kRun;
   if (run == begin || run >= end) return;
   if (threadIdx.x == 0 && run == begin + kRun) a.folds[block] = row;
-  const int count = static_cast<int>(end - run < kRun ? end - run : kRun);
-  for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x) {
-    typename Segments<T, kVector>::Sums sum = {};
-    for_each_value(a, a.order + run, count, column, [&](const auto& value) { add(sum, value); });
-    a.partial[block * a.width + column] = sum;
-  }
+  const int count = static_cast<int>(min(end - run, int64_t{kRun}));
+  const Sequence values{.begin = static_cast<uint32_t>(run), .count = count, .ends = uint64_t{1} << (count - 1)};
+  for (int64_t column = threadIdx.x; column < a.width; column += blockDim.x)
+    add_up(a, values, column, [&](const auto& sum) { a.partial[block * a.width + column] = sum; });
 }
 
 // threadIdx.x walks over the columns, threadIdx.y over what the block has: blocks of values in the first
