@@ -9,13 +9,13 @@ namespace {
 
 constexpr int kThreads = kWarpSize * kRowsPerBlock;
 
-// One warp a row, which it reads once. The norm is that of the sum as it is stored.
+// One warp a row, which it reads once, from the last row on. The norm is that of the sum as it is stored.
 template <class T, int kHeld>
 __global__ void __launch_bounds__(kThreads) held_forward_kernel(RmsNormForward<T> a) {
   using Acc = Accumulator<T>;
   using Row = HeldRow<T, kHeld>;
-  const int64_t row = warp_row(), width = a.x.size(1);
-  if (row >= a.x.size(0)) return;
+  const int64_t row = warp_row_from_end(a.x.size(0)), width = a.x.size(1);
+  if (row < 0) return;
   Row x, delta, weight;
   x.load(a.x.row(row), width);
   if (a.delta.data != nullptr) delta.load(a.delta.row(row), width);
@@ -52,7 +52,7 @@ constexpr int64_t kMaxBlocks = 396;
 
 // For rows of at most kBlockSize chunks. Threads with the same threadIdx.y share rows; each has one chunk of columns,
 // whose weight and part of dweight stay in its registers, and writes what it overwrites itself: dx may be dy or dsum.
-// The block writes its rows' part of dweight to partial[block, :].
+// The block writes its rows' part of dweight to partial[block, :]. From the last row on, as the forward kernel.
 template <class T>
 __global__ void __launch_bounds__(kBlockSize, 3) column_backward_kernel(RmsNormBackward<T> a, Accumulator<T>* partial) {
   using Acc = Accumulator<T>;
@@ -68,13 +68,14 @@ __global__ void __launch_bounds__(kBlockSize, 3) column_backward_kernel(RmsNormB
   Values<T, N> dweight{};
   int turn = 0;
   const int64_t num_at_once = int64_t{blockDim.y} * kAtOnce;
+  const auto row_of = [&](int64_t first, int i) { return num_rows - 1 - (first + i * blockDim.y + threadIdx.y); };
   for (int64_t first = blockIdx.x * num_at_once; first < num_rows; first += gridDim.x * num_at_once, turn ^= 1) {
     Chunk x[kAtOnce] = {}, dy[kAtOnce] = {}, dsum[kAtOnce] = {};
     Acc inv_rms[kAtOnce] = {};
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int64_t row = first + i * blockDim.y + threadIdx.y;
-      if (row >= num_rows || column >= width) continue;
+      const int64_t row = row_of(first, i);
+      if (row < 0 || column >= width) continue;
       x[i] = load_raw<T, N>(a.x.row(row) + column);
       dy[i] = load_raw<T, N>(a.dy.row(row) + column);
       if (a.dsum.data != nullptr) dsum[i] = load_raw<T, N>(a.dsum.row(row) + column);
@@ -92,8 +93,8 @@ __global__ void __launch_bounds__(kBlockSize, 3) column_backward_kernel(RmsNormB
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int64_t row = first + i * blockDim.y + threadIdx.y;
-      if (row >= num_rows || column >= width) continue;
+      const int64_t row = row_of(first, i);
+      if (row < 0 || column >= width) continue;
       Acc dot = 0;
 #pragma unroll
       for (int warp = 0; warp < kWarps; ++warp) dot += warp < warps_each ? of_warp[turn][i][first_warp + warp] : Acc(0);

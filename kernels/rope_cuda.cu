@@ -30,12 +30,13 @@ __device__ const T* gain_of(const QkNormOf<T>& norm, int64_t head) {
   return head < norm.num_query_heads ? norm.query_gain.data : norm.key_gain.data;
 }
 
-// Turns by the angles, or back by them where kDirection is -1.
+// Turns by the angles, or back by them where kDirection is -1. From the last position on: see warp_row_from_end().
 template <bool kNorm, int kDirection, class T, class Share>
 __global__ void __launch_bounds__(kBlockSize, 3) turn_kernel(RopeForward<T> a, Share share) {
-  const int64_t position = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
+  const int64_t place = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
+  const int64_t position = a.y.num_positions() - 1 - place;
   const int num_heads = static_cast<int>(a.y.size(2)), step = share.num_groups();
-  if (position >= a.y.num_positions()) return;
+  if (position < 0) return;
   typename Share::Channels angles = {};
   share.read_angles(a.table.row(position % a.y.size(1)), angles);
   const T* from = a.x.at(position, 0);

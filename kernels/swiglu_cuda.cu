@@ -7,11 +7,15 @@ namespace engram {
 namespace {
 
 // Rows of `width` among warps: `lanes` neighbouring threads have a row, of which each reads kAhead places before it
-// computes. Narrow rows have fewer threads, so that each has work and enough is on its way.
+// computes. Narrow rows have fewer threads, so that each has work and enough is on its way. From the last row on: see
+// warp_row_from_end().
 struct RowShare {
   int lanes;
 
-  __device__ int64_t row() const { return warp_row() * (kWarpSize / lanes) + static_cast<int>(threadIdx.x) / lanes; }
+  // Negative behind the first row.
+  __device__ int64_t row(int64_t num_rows) const {
+    return num_rows - 1 - (warp_row() * (kWarpSize / lanes) + static_cast<int>(threadIdx.x) / lanes);
+  }
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % lanes; }
 };
 
@@ -30,8 +34,8 @@ __device__ Values<T, N> gated(const Values<T, N>& gate, const Values<T, N>& up, 
 
 template <class T, int N, int kAhead>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) forward_kernel(SwigluForward<T> a, RowShare share) {
-  const int64_t row = share.row();
-  if (row >= a.y.size(0)) return;
+  const int64_t row = share.row(a.y.size(0));
+  if (row < 0) return;
   const int width = static_cast<int>(a.y.size(1)), step = share.lanes * N;
   const T* gate_up = a.gate_up.row(row);
   const Accumulator<T> weight = weight_of<T>(a, row);
@@ -78,8 +82,8 @@ __device__ Gradients<T, N> differentiate(const Values<T, N>& gate, const Values<
 // dgate_up may be gate_up: each thread reads both halves of its columns before it writes them.
 template <class T, int N, int kAhead>
 __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock) backward_kernel(SwigluBackward<T> a, RowShare share) {
-  const int64_t row = share.row();
-  const bool inside = row < a.dy.size(0);
+  const int64_t row = share.row(a.dy.size(0));
+  const bool inside = row >= 0;
   const int width = inside ? static_cast<int>(a.dy.size(1)) : 0, step = share.lanes * N;
   const T *gate_up = a.gate_up.row(row), *dy = a.dy.row(row);
   T* dgate_up = a.dgate_up.row(row);
