@@ -13,11 +13,13 @@ __device__ T sigmoid(T x) {
 }
 
 // For values that are rounded to T anyway: for bfloat16 by the hardware's own exponential and reciprocal, whose
-// relative error of a few 2^-23 such rounding hides.
+// relative error of a few 2^-23 such rounding hides. 0 instead of less than 2^-126.
 template <class T>
 __device__ Accumulator<T> exp_for(Accumulator<T> x) {
   if constexpr (std::is_same_v<T, bfloat16>) {
-    return __expf(x);
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * 1.4426950408889634f));
+    return power;
   } else {
     return exp(x);
   }
