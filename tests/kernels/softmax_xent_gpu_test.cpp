@@ -43,6 +43,29 @@ TEST_F(SoftmaxXentGpuTest, MatchesTheDoubleForm) {
   }
 }
 
+// Nearly all threads see nothing but -infinity, or numbers far below the largest.
+TEST_F(SoftmaxXentGpuTest, LogitsMayLieFarApart) {
+  for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
+    for (const int64_t vocabulary : {700, 16384, 40000}) {
+      Arena::Scope host_scope(host), device_scope(*device);
+      const DType wide = accumulator(dtype);
+      const Tensor logits = test::random_tensor<double>(host, 1, {2, vocabulary}, 3.0);
+      for (int64_t c = 0; c < vocabulary; ++c) {
+        if (c % 500 > 1) test::set_element(logits, c, -INFINITY);
+      }
+      test::set_element(logits, vocabulary + 3, 80);
+      const Tensor targets = test::tensor_of<int32_t>(host, {501, 500}, {2});
+      const Tensor loss = poisoned(wide, {2}), dlogits = poisoned(dtype, {2, vocabulary});
+      const Tensor want_loss = host.take("loss", DType::kFloat64, {2});
+      const Tensor want = host.take("dlogits", DType::kFloat64, {2, vocabulary});
+      softmax_xent(stream, upload(logits, dtype), to_device(targets), 0.125, loss, dlogits);
+      softmax_xent(cpu, rounded(logits, dtype), targets, 0.125, want_loss, want);
+      EXPECT_LT(relative_error(download(loss), want_loss), bound(wide)) << vocabulary;
+      EXPECT_LT(relative_error(download(dlogits), want), bound(dtype)) << vocabulary;
+    }
+  }
+}
+
 TEST_F(SoftmaxXentGpuTest, NotANumberReachesTheLoss) {
   const Tensor logits = test::random_tensor<double>(host, 1, {1, 700});
   test::set_element(logits, 600, NAN);
