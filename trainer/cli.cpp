@@ -178,11 +178,12 @@ void add_sweep(CLI::App& app, Parsed& parsed) {
                {"status", "States of the trials, and the time left.", "engram sweep status runs/laptop"});
   CLI::App* report = add_verb(*group, parsed, parsed.sweep_report,
                               {"report", "Fits, intervals, tables and figures of one or more sweeps.",
-                               "engram sweep report runs/sweep_first runs/sweep_second"});
-  report->add_option("directories", parsed.sweep_report.directories, "directories of sweeps")
+                               "engram sweep report runs/sweep_first docs/results/allocation-law/results.csv"});
+  report
+      ->add_option("sources", parsed.sweep_report.sources, "directories of sweeps; a results.csv of an earlier report")
       ->required()
-      ->type_name("DIR");
-  report->add_option("--output", parsed.sweep_report.output, "where to write; default: report/ in the first")
+      ->type_name("DIR|CSV");
+  report->add_option("--output", parsed.sweep_report.output, "where to write; default: report/ in the first directory")
       ->type_name("DIR");
   status->add_option("directory", parsed.sweep_status.directory, "directory of the sweep")
       ->required()

@@ -202,8 +202,8 @@ struct SweepStatusCommand {
 };
 
 struct SweepReportCommand {
-  std::vector<std::string> directories;
-  std::string output;  // empty = "report" in the first directory
+  std::vector<std::string> sources;  // directories of sweeps, and files that are a results.csv
+  std::string output;                // empty = "report" in the first directory
 };
 
 struct ConfigPrintCommand {

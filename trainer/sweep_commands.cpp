@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <numeric>
 
@@ -64,6 +65,14 @@ void write_slurm_array(const SweepRunCommand& command, const SweepFile& file, co
   ENGRAM_CHECK(code == 0, "sbatch ended with code ", code, code == 127 ? "; it is not installed here" : "");
 }
 
+// Of a report.
+std::string default_output(const std::vector<std::string>& sources) {
+  for (const std::string& source : sources) {
+    if (std::filesystem::is_directory(source)) return source + "/report";
+  }
+  throw ConfigError(sources.at(0) + ": is not a directory; wanted that of a sweep, or --output and a results.csv");
+}
+
 }  // namespace
 
 void run_sweep_plan(const SweepPlanCommand& command) {
@@ -105,8 +114,7 @@ void run_sweep_add(const SweepAddCommand& command) {
 void run_sweep_status(const SweepStatusCommand& command) { std::cout << status_text(command.directory); }
 
 void run_sweep_report(const SweepReportCommand& command) {
-  const std::string first = command.directories.at(0);
-  std::cout << write_report(command.directories, command.output.empty() ? first + "/report" : command.output);
+  std::cout << write_report(command.sources, command.output.empty() ? default_output(command.sources) : command.output);
 }
 
 }  // namespace engram

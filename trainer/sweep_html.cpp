@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <map>
 
 #include "trainer/html_page.h"
 #include "trainer/progress.h"
@@ -176,6 +177,24 @@ std::string trials_table(const SweepReport& report) {
   return text + "</table></details>\n";
 }
 
+// What trials that were read from a results.csv leave out; "" where there are none.
+std::string csv_note(const SweepReport& report) {
+  std::map<std::string, int64_t> counts;
+  for (const ReportedTrial& trial : report.trials) {
+    const bool is_read = trial.line > 0 && trial.entry.state == TrialState::kDone;
+    counts[trial.sweep] += is_read ? 1 : 0;
+  }
+  std::string parts;
+  for (const auto& [sweep, count] : counts) {
+    if (count > 0) parts += fmt::format("{}{} trials of {}", parts.empty() ? "" : ", ", count, escaped(sweep));
+  }
+  if (parts.empty()) return "";
+  return fmt::format(
+      "<p>Read from a results.csv, which has no validation curves: {}. Loss at the pure MoE's time and tokens to its "
+      "loss, but for those by runs that ended, are left out for them.</p>\n",
+      parts);
+}
+
 constexpr const char* kNotes = R"(<h2>How to read it</h2>
 <p>Losses are nats per token on held-out text. Totals and active parameters are without embedding and head. Differences
 are paired by seed; intervals are of 95 %, by resampling the seeds within each point, and for comparison the residuals
@@ -207,7 +226,7 @@ std::string budget_section(const SweepReport& report, const ReportedBudget& budg
 }  // namespace
 
 std::string report_html(const SweepReport& report, const std::vector<std::string>& figures) {
-  std::string text = page_begin("Sweep report") + "<h1>Sweep report</h1>\n";
+  std::string text = page_begin("Sweep report") + "<h1>Sweep report</h1>\n" + csv_note(report);
   for (const ReportedBudget& budget : report.budgets) {
     text += budget_section(report, budget);
   }

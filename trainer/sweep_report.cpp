@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
+
+#include "trainer/sweep_sources.h"
 
 namespace engram {
 namespace {
-
-namespace fs = std::filesystem;
 
 // Loss at that time of a validation curve, by line between the neighbours; the first and last one outside.
 double loss_at_time(const std::vector<CurvePoint>& curve, double seconds) {
@@ -118,18 +117,19 @@ void compare_with_pure(SweepReport& report, const ReportedTrial& trial) {
   const TrialFacts& facts = trial.entry.facts;
   ReportedBudget& budget = budget_of(report, trial);
   const ReportedPoint* pure = pure_point(reference_of(report, budget));
-  if (pure == nullptr || trial.validations.empty()) return;
+  if (pure == nullptr) return;
   const auto seconds = pure->seconds.at(facts.seed), loss = pure->loss.at(facts.seed);
   if (!seconds || !loss) return;
   ReportedPoint& point = point_of(budget, facts);
-  add(point.equal_time, facts.seed, loss_at_time(trial.validations, *seconds));
   const auto pure_tokens = static_cast<double>(pure->facts.tokens);
   const auto add_share = [&](CurveArm& arm, const std::vector<CurvePoint>& curve) {
     const double tokens = tokens_to_loss(curve, *loss);
     if (std::isfinite(tokens)) add(arm, facts.seed, tokens / pure_tokens);
   };
-  add_share(point.token_share, trial.validations);
   add_share(point.decayed_share, final_losses(report, facts));
+  if (trial.validations.empty()) return;
+  add_share(point.token_share, trial.validations);
+  add(point.equal_time, facts.seed, loss_at_time(trial.validations, *seconds));
 }
 
 bool has_tokens(const ReportedBudget& budget, int64_t tokens) {
@@ -140,16 +140,8 @@ bool has_tokens(const ReportedBudget& budget, int64_t tokens) {
 
 }  // namespace
 
-SweepReport collect_report(const std::vector<std::string>& directories) {
-  SweepReport report;
-  for (const std::string& directory : directories) {
-    const SweepJournal journal(directory);
-    const std::string name = fs::path(directory + "/").parent_path().filename().string();
-    for (const TrialEntry& entry : journal.trials()) {
-      const TrialFiles files = read_trial_files(trial_directory(directory, entry.number), entry.facts);
-      report.trials.push_back({.sweep = name, .entry = entry, .validations = files.validations});
-    }
-  }
+SweepReport collect_report(const std::vector<std::string>& sources) {
+  SweepReport report{.trials = collect_trials(sources), .budgets = {}};
   for (const ReportedTrial& trial : report.trials) add_trial(report, trial);
   for (ReportedBudget& budget : report.budgets) {
     const auto is_before = [](const ReportedPoint& a, const ReportedPoint& b) { return a.loss.x < b.loss.x; };

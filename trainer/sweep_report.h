@@ -8,13 +8,6 @@
 
 namespace engram {
 
-// A trial of one of the reported sweeps.
-struct ReportedTrial {
-  std::string sweep;  // name of its directory
-  TrialEntry entry;
-  std::vector<CurvePoint> validations;
-};
-
 // Trials that differ in the seed alone.
 struct ReportedPoint {
   TrialFacts facts;  // of its first trial
@@ -40,8 +33,10 @@ struct SweepReport {
   std::vector<ReportedBudget> budgets;
 };
 
-// Reads journals and the trials' own files. Throws Error where a directory has no journal.
-SweepReport collect_report(const std::vector<std::string>& directories);
+// Of directories of sweeps, their journals and their trials' own files, and of files that are a results.csv, as
+// collect_trials() has them. What takes validations is left out for trials of the latter. Throws Error where a
+// directory has no journal.
+SweepReport collect_report(const std::vector<std::string>& sources);
 
 // The point of the curve without tables, null where there is none.
 const ReportedPoint* pure_point(const ReportedBudget& budget);
@@ -63,10 +58,6 @@ struct MemoryLine {
 // The curve first.
 std::vector<MemoryLine> memory_lines(const ReportedBudget& budget);
 
-// results.csv (numbers first), results.h5 (a dataset per number, texts as JSON in attributes).
-std::string results_csv(const SweepReport& report);
-void write_results_hdf5(const SweepReport& report, const std::string& path);
-
 // analysis.json: points, fits, intervals, tests; what the figures are drawn from.
 std::string analysis_json(const SweepReport& report);
 
@@ -75,6 +66,6 @@ std::string report_html(const SweepReport& report, const std::vector<std::string
 
 // Writes all of it to `output`: draws the figures with scripts/plot_sweep.py where Python and matplotlib are there.
 // Returns what to tell the user.
-std::string write_report(const std::vector<std::string>& directories, const std::string& output);
+std::string write_report(const std::vector<std::string>& sources, const std::string& output);
 
 }  // namespace engram

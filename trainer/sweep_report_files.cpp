@@ -9,6 +9,7 @@
 #include "kernels/core/check.h"
 #include "trainer/sweep_launch.h"
 #include "trainer/sweep_report.h"
+#include "trainer/sweep_tables.h"
 
 namespace engram {
 namespace {
@@ -60,18 +61,18 @@ std::vector<std::string> read_figures(const std::string& directory) {
 
 }  // namespace
 
-std::string write_report(const std::vector<std::string>& directories, const std::string& output) {
-  const SweepReport report = collect_report(directories);
+std::string write_report(const std::vector<std::string>& sources, const std::string& output) {
+  const SweepReport report = collect_report(sources);
   const auto is_done = [](const ReportedTrial& trial) { return trial.entry.state == TrialState::kDone; };
-  ENGRAM_CHECK(std::any_of(report.trials.begin(), report.trials.end(), is_done), directories.at(0),
+  ENGRAM_CHECK(std::any_of(report.trials.begin(), report.trials.end(), is_done), sources.at(0),
                ": no trial is done yet; `engram sweep status` shows how far they are");
   fs::create_directories(output);
   fs::remove_all(output + "/figures");
-  write_file_atomically(output + "/results.csv", results_csv(report));
+  write_file_atomically(output + "/results.csv", results_csv(report.trials));
   write_file_atomically(output + "/analysis.json", analysis_json(report));
   AtomicFile table(output + "/results.h5");
   fs::remove(table.temporary_path());
-  write_results_hdf5(report, table.temporary_path());
+  write_results_hdf5(report.trials, table.temporary_path());
   table.publish();
   const std::string problem = draw_figures(output);
   write_file_atomically(output + "/report.html", report_html(report, read_figures(output + "/figures")));

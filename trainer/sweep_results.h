@@ -30,6 +30,15 @@ TrialFiles read_trial_files(const std::string& directory, const TrialFacts& fact
 // What a finished trial came to; nothing where it has steps or, with a validation store, its last validation to go.
 std::optional<TrialOutcome> outcome_of(const TrialFiles& files, const TrialFacts& facts, bool validates);
 
+// A trial of one of the sweeps of a report.
+struct ReportedTrial {
+  std::string sweep;  // name of its directory
+  TrialEntry entry;
+  std::vector<CurvePoint> validations;  // none where it was read from a results.csv
+  std::string source;                   // path of the sweep's directory, or of the results.csv
+  int64_t line = 0;                     // of the results.csv; 0 = the source is a directory
+};
+
 std::string trial_directory(const std::string& sweep_directory, int64_t number);
 
 }  // namespace engram

@@ -176,6 +176,68 @@ class OneSweep(unittest.TestCase):
         self.assertIn("--trial \"$SLURM_ARRAY_TASK_ID\"", script)
 
 
+class Gone(unittest.TestCase):
+    """Sweeps whose directories are gone: a results.csv of an earlier report stands for them."""
+
+    SETS = ("ratios=[]", "controls=[no_conv, wide_shared]", "control_ratio=0.8")
+
+    def report(self, *sources):
+        """results.csv, moved away from a report that then is removed; its page and analysis."""
+        output = corpus.path / "gone_report"
+        program.run_well(["sweep", "report", *sources, "--output", output])
+        table = corpus.path / f"results_{len(list(corpus.path.glob('results_*')))}.csv"
+        (output / "results.csv").rename(table)
+        page = (output / "report.html").read_text(encoding="utf-8")
+        analysis = json.loads((output / "analysis.json").read_text(encoding="utf-8"))
+        shutil.rmtree(output)
+        return table, page, {budget["sweep"]: budget for budget in analysis["budgets"]}
+
+    def run_controls(self, controls, *numbers):
+        """In a directory that is new."""
+        shutil.rmtree(controls.directory, ignore_errors=True)
+        words = [word for each in self.SETS for word in ("--set", f"sweep.{each}")]
+        program.run_well(controls.command("run", *words, *(w for n in numbers for w in ("--trial", str(n)))))
+
+    def test_new_trials_are_reported_beside_them(self):
+        curve, controls = sweep.Sweep(corpus, "gone"), sweep.Sweep(corpus, "gone_controls")
+        program.run_well(curve.command("run"))
+        first, page, known = self.report(curve.directory)
+        self.assertNotIn("no validation curves", page)
+        shutil.rmtree(curve.directory)
+        self.run_controls(controls, 0, 1)
+        second, page, half = self.report(controls.directory, first)
+        self.assertIn("which has no validation curves: 6 trials of gone.", page)
+        self.assertIn("<p>2 trials are not done.</p>", page)
+        self.assertEqual([len(c["to_unchanged"]["pairs"]) for c in half["gone_controls"]["controls"]], [1, 1])
+        for name in ("all", "shape"):
+            self.assertEqual(half["gone"][name], known["gone"][name])
+        self.run_controls(controls, 2, 3)
+        third, page, whole = self.report(controls.directory, second)
+        self.assertNotIn("are not done", page)
+        self.assertEqual(whole["gone_controls"]["reference"], "gone")
+        for at, unchanged in enumerate((1, 2)):  # no_conv at ratio 0.8, wide_shared at ratio 1
+            control = whole["gone_controls"]["controls"][at]
+            losses = zip(control["loss"]["values"], known["gone"]["curve"][unchanged]["loss"]["values"])
+            self.assertEqual(sorted(control["to_unchanged"]["pairs"]), sorted(a - b for a, b in losses))
+        lines = third.read_text(encoding="utf-8").splitlines()
+        self.assertEqual([line for line in lines if not line.endswith(",gone_controls")],
+                         first.read_text(encoding="utf-8").splitlines())
+        self.check_refusals(controls, third)
+
+    def check_refusals(self, controls, table):
+        code, output = program.run(["sweep", "report", table])
+        self.assertEqual(code, 64, output)
+        self.assertIn("is not a directory; wanted that of a sweep, or --output", output)
+        code, output = program.run(["sweep", "report", controls.directory, table])
+        self.assertEqual(code, 65, output)
+        self.assertIn("wanted it done in one of them", output)
+        with open(table, "a", encoding="utf-8") as file:
+            file.write("1,2,3\n")
+        code, output = program.run(["sweep", "report", controls.directory, table])
+        self.assertEqual(code, 65, output)
+        self.assertIn(f"{table}:12: got 3 columns, wanted 25", output)
+
+
 class Killed(unittest.TestCase):
     def wait_for(self, condition):
         end = time.monotonic() + program.TIME_LIMIT

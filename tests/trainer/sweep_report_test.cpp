@@ -7,6 +7,7 @@
 #include "data/hdf5_file.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/trainer/sweep_testing.h"
+#include "trainer/sweep_tables.h"
 
 namespace engram {
 namespace {
@@ -56,6 +57,25 @@ class Report : public ::testing::Test {
     write_file(directory + "/events.jsonl", events);
   }
   std::string sweep() const { return directory_ / "small"; }
+  // The results.csv that a report of these sources writes.
+  std::string csv_of(const std::vector<std::string>& sources, const std::string& name = "results.csv") const {
+    write_file(directory_ / name, results_csv(collect_report(sources).trials));
+    return directory_ / name;
+  }
+  static void set_state(const std::string& sweep, int64_t number, TrialState state) {
+    SweepJournal journal(sweep);
+    TrialEntry entry = journal.trial(number);
+    entry.state = state;
+    journal.record(entry);
+  }
+  static std::string refused(const std::vector<std::string>& sources) {
+    try {
+      collect_report(sources);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return {};
+  }
 
   test::TemporaryDirectory directory_;
 };
@@ -115,12 +135,12 @@ TEST_F(Report, RunsThatEndedTellTheTokensToThePureLoss) {
 
 TEST_F(Report, WritesEveryTrialToBothTables) {
   const SweepReport report = collect_report({sweep()});
-  const std::string csv = results_csv(report);
+  const std::string csv = results_csv(report.trials);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 12);
   EXPECT_TRUE(csv.starts_with("trial,ratio,achieved,"));
   EXPECT_NE(csv.find("\"model.engram.heads=1; model.engram.orders=[2, 3]\""), std::string::npos);
   const std::string path = directory_ / "results.h5";
-  write_results_hdf5(report, path);
+  write_results_hdf5(report.trials, path);
   const Hdf5Reader reader(path);
   std::vector<double> losses(12);
   reader.read_dataset("loss", std::span<double>(losses));
@@ -174,6 +194,77 @@ TEST_F(Report, CountsWhatIsMissing) {
   const std::string page = report_html(report, {});
   EXPECT_NE(page.find("&lt;b&gt;out of memory&lt;/b&gt; &amp; more"), std::string::npos);
   EXPECT_NE(page.find("1 trials are not done"), std::string::npos);
+}
+
+// What a report says that takes no validation curve.
+std::string without_curves(const SweepReport& report) {
+  const auto is_curve = [](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    return event != nlohmann::json::parse_event_t::key || (parsed != "equal_time" && parsed != "token_share");
+  };
+  return nlohmann::json::parse(analysis_json(report), is_curve).dump(1);
+}
+
+TEST_F(Report, OfAResultsCsvIsThatOfItsSweeps) {
+  const std::string memory = directory_ / "memory", shorter = directory_ / "shorter", part = directory_ / "part";
+  begin(memory, {"sweep.kind=memory", "sweep.table_rows=[10000, 100]", "sweep.controls=[over_encoding]"});
+  begin(shorter, {"sweep.ratios=[0.5]", "sweep.tokens=[8192, 12288]"});
+  begin(part, {"sweep.ratios=[]", "sweep.controls=[no_conv, wide_shared]", "sweep.control_ratio=0.75"});
+  set_state(part, 1, TrialState::kFailed);
+  const std::vector<std::string> directories{memory, sweep(), shorter, part};
+  const SweepReport all = collect_report(directories), read = collect_report({csv_of(directories)});
+  EXPECT_EQ(without_curves(read), without_curves(all));
+  EXPECT_EQ(results_csv(read.trials), results_csv(all.trials));
+  const SweepReport both = collect_report({part, memory, csv_of({sweep(), shorter})});
+  EXPECT_EQ(without_curves(both), without_curves(collect_report({part, memory, sweep(), shorter})));
+  // The curves of the directory are read at the time of ratio 1, which the table has.
+  EXPECT_EQ(both.budgets[0].controls[0].equal_time.seeds, (std::vector<int64_t>{3, 4}));
+  EXPECT_TRUE(both.budgets[2].curve[1].equal_time.losses.empty());
+  EXPECT_EQ(read.budgets[1].curve[1].decayed_share.losses, all.budgets[1].curve[1].decayed_share.losses);
+  EXPECT_FALSE(read.budgets[1].curve[1].decayed_share.losses.empty());
+  const std::string note = "no validation curves: 4 trials of shorter, 12 trials of small.";
+  EXPECT_NE(report_html(both, {}).find(note), std::string::npos);
+  EXPECT_EQ(report_html(all, {}).find("no validation curves"), std::string::npos);
+}
+
+TEST_F(Report, ADirectoryCompletesAResultsCsv) {
+  const std::string whole = csv_of({sweep()}, "whole.csv");
+  for (const int64_t number : {2, 5, 6}) set_state(sweep(), number, TrialState::kQueued);
+  const std::string nine = csv_of({sweep()});
+  const auto change = [&](int64_t number) {
+    const bool was_left = number == 2 || number == 5 || number == 6;
+    set_state(sweep(), number,
+              was_left          ? TrialState::kDone
+              : number % 2 == 0 ? TrialState::kSkipped
+                                : TrialState::kQueued);
+  };
+  for (int64_t number = 0; number < 12; ++number) change(number);
+  for (const auto& sources : {std::vector<std::string>{nine, sweep()}, {sweep(), nine}}) {
+    const SweepReport report = collect_report(sources);
+    EXPECT_EQ(results_csv(report.trials), read_file(whole));
+    EXPECT_EQ(report.budgets.at(0).num_missing, 0);
+  }
+  EXPECT_EQ(collect_report({nine}).budgets.at(0).num_missing, 3);
+}
+
+TEST_F(Report, OfOneTrialTwiceIsRefused) {
+  const std::string csv = csv_of({sweep()});
+  const std::string twice = refused({csv, sweep()});
+  EXPECT_NE(twice.find("small, ratio 0, budget 16384, seed 3: is done in " + csv + ":2 and in " + sweep() +
+                       "/trials/trial-0000; wanted it done in one of them"),
+            std::string::npos)
+      << twice;
+  EXPECT_NE(refused({csv, csv}).find(csv + ":2 and once more in " + csv + ":2; wanted it once"), std::string::npos);
+  const std::string text = read_file(csv);
+  const size_t second = text.find("\n0,") + 1;
+  write_file(directory_ / "double.csv", text + text.substr(second, text.find('\n', second) + 1 - second));
+  EXPECT_NE(refused({directory_ / "double.csv"}).find("double.csv:2 and once more in "), std::string::npos);
+  const std::string other = directory_ / "other/small";
+  begin(other, {"sweep.tokens=[16384]", "model.moe.expert_hidden=32"});
+  const std::string differs = refused({csv, other});
+  EXPECT_NE(differs.find("seed 3: rows_per_head is "), std::string::npos) << differs;
+  EXPECT_NE(differs.find("wanted trials of one sweep file"), std::string::npos) << differs;
+  EXPECT_NE(refused({"/nowhere"}).find("/nowhere: is not there; wanted the directory of a sweep, or a results.csv"),
+            std::string::npos);
 }
 
 TEST(ReportFiles, WantATrialThatIsDone) {
