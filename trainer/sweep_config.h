@@ -76,7 +76,7 @@ void visit_fields(SweepConfig& c, Visitor&& field) {
   field("ranks", c.ranks, Range{1, 1e5}, "ranks of a trial, each with a GPU of its own on cuda");
   field("memory_gib", c.memory_gib, Range{0, 1e6}, "memory of a rank; 0 = on cpu this machine's, on cuda not checked");
   field("flop_rate", c.flop_rate, Range{0, 1e18}, "model FLOP/s of a trial, for the estimated time; 0 = not known");
-  field("rates", c.rates, "time: results.csv of a reported sweep, for tokens per second at each ratio");
+  field("rates", c.rates, "time: results.csv of a report that has this model, for tokens per second at each ratio");
   field("keep_weights", c.keep_weights, "finished trials keep their checkpoints");
   field("attempts", c.attempts, Range{1, 1000}, "failures in a row, without a new checkpoint, that end a trial");
   field("slurm", c.slurm, "lines for sbatch, for example \"--partition=gpu\"");

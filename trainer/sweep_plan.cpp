@@ -37,14 +37,13 @@ std::string digest_of_settings(RunConfig config) {
 // Builds the points of a sweep and collects what cannot be done.
 class Planner {
  public:
-  explicit Planner(const SweepFile& file) : file_(file), sweep_(file.sweep), pure_(without_tables(file.model)) {
-    if (sweep_.kind == SweepKind::kTime) rates_ = read_rates(sweep_.rates);
-  }
+  explicit Planner(const SweepFile& file) : file_(file), sweep_(file.sweep), pure_(without_tables(file.model)) {}
 
   SweepPlan plan() {
     SweepPlan plan{.directory = file_.directory(), .points = {}, .trials = {}};
     for (const auto& [budget, tokens] : budgets()) {
       const size_t first = plan.points.size();
+      if (sweep_.kind == SweepKind::kTime) rates_ = read_rates(sweep_.rates, pure_facts(budget));
       add_points(budget, tokens, plan.points);
       for (const int64_t seed : sweep_.seeds) {
         for (size_t i = first; i < plan.points.size(); ++i) plan.trials.push_back(trial(plan.points[i], seed));
@@ -68,6 +67,17 @@ class Planner {
     for (const int64_t tokens : sweep_.tokens)
       all.push_back({static_cast<double>(tokens), static_cast<double>(tokens)});
     return all;
+  }
+
+  // What tells the model at ratio 1 and its budget from others.
+  TrialFacts pure_facts(double budget) const {
+    const ParameterCount n = count_parameters(pure_);
+    TrialFacts facts;
+    facts.budget = budget;
+    facts.experts = pure_.moe.num_experts;
+    facts.total_parameters = total_parameters(n);
+    facts.active_parameters = n.active();
+    return facts;
   }
 
   void refuse(const std::string& where, const std::string& what) {

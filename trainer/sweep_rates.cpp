@@ -1,70 +1,105 @@
 #include "trainer/sweep_rates.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
+#include <cmath>
 #include <map>
-#include <set>
 
 #include "trainer/config.h"
+#include "trainer/sweep_tables.h"
 
 namespace engram {
 namespace {
-
-// Cells of a line, as far as they need no quotes: numbers come before texts.
-std::vector<std::string> cells_of(const std::string& line) {
-  std::vector<std::string> cells(1);
-  for (const char c : line) {
-    if (c == ',') {
-      cells.emplace_back();
-    } else {
-      cells.back() += c;
-    }
-  }
-  return cells;
-}
-
-size_t column(const std::vector<std::string>& header, const std::string& name, const std::string& path) {
-  const auto found = std::find(header.begin(), header.end(), name);
-  if (found == header.end()) {
-    throw ConfigError("sweep.rates: " + path + " has no column " + name + "; wanted a results.csv of `sweep report`");
-  }
-  return static_cast<size_t>(found - header.begin());
-}
 
 struct Sum {
   double total = 0;
   int count = 0;
 };
 
+// The trials of a sweep at one budget.
+struct RateCurve {
+  std::string sweep;
+  double budget = 0;
+  std::map<double, Sum> sums;  // by ratio
+  TrialFacts pure;             // of a trial at ratio 1
+};
+
+std::string model_text(const TrialFacts& pure) {
+  return fmt::format("{} experts, {} parameters, {} of them active", pure.experts, pure.total_parameters,
+                     pure.active_parameters);
+}
+
+bool same_model(const TrialFacts& a, const TrialFacts& b) {
+  return a.experts == b.experts && a.total_parameters == b.total_parameters &&
+         a.active_parameters == b.active_parameters;
+}
+
+// Those with a trial at ratio 1.
+std::vector<RateCurve> curves_of(const std::vector<ReportedTrial>& trials) {
+  std::vector<RateCurve> curves;
+  for (const ReportedTrial& trial : trials) {
+    const TrialFacts& facts = trial.entry.facts;
+    const double rate = trial.entry.outcome.tok_s;
+    const bool is_curve = facts.control.empty() && facts.kind != enum_name(SweepKind::kMemory);
+    if (!is_curve || trial.entry.state != TrialState::kDone || !std::isfinite(rate)) continue;
+    const auto is_its = [&](const RateCurve& c) { return c.sweep == trial.sweep && c.budget == facts.budget; };
+    auto curve = std::find_if(curves.begin(), curves.end(), is_its);
+    if (curve == curves.end()) {
+      curve = curves.insert(curve, {.sweep = trial.sweep, .budget = facts.budget, .sums = {}, .pure = {}});
+    }
+    Sum& sum = curve->sums[facts.ratio];
+    sum.total += rate;
+    ++sum.count;
+    if (facts.ratio == 1) curve->pure = facts;
+  }
+  std::erase_if(curves, [](const RateCurve& curve) { return curve.sums.count(1) == 0; });
+  return curves;
+}
+
+std::string listed(const std::vector<RateCurve>& curves) {
+  std::string text;
+  for (const RateCurve& curve : curves) {
+    text += fmt::format("{}{} at budget {} ({})", text.empty() ? "" : "; ", curve.sweep, curve.budget,
+                        model_text(curve.pure));
+  }
+  return text;
+}
+
+std::vector<ReportedTrial> read_trials(const std::string& path) {
+  try {
+    return read_results_csv(path);
+  } catch (const Error& error) {
+    throw ConfigError(fmt::format("sweep.rates: {}", error.what()));
+  }
+}
+
+// The one whose rates are wanted.
+RateCurve chosen(const std::vector<RateCurve>& all, const TrialFacts& pure, const std::string& path) {
+  if (all.empty()) throw ConfigError("sweep.rates: " + path + " has no finished trial at ratio 1; wanted one");
+  std::vector<RateCurve> curves = all;
+  std::erase_if(curves, [&](const RateCurve& curve) { return !same_model(curve.pure, pure); });
+  if (curves.empty()) {
+    throw ConfigError(fmt::format("sweep.rates: {} has ratio 1 of other models: {}; wanted that of this sweep, {}",
+                                  path, listed(all), model_text(pure)));
+  }
+  if (curves.size() == 1) return curves[0];
+  const std::string several = listed(curves);
+  std::erase_if(curves, [&](const RateCurve& curve) { return curve.budget != pure.budget; });
+  if (curves.size() == 1) return curves[0];
+  throw ConfigError(
+      fmt::format("sweep.rates: {} has this model several times: {}; wanted one sweep at budget {}, as "
+                  "`engram sweep report` of it alone writes it",
+                  path, several, pure.budget));
+}
+
 }  // namespace
 
-std::vector<MeasuredRate> read_rates(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw ConfigError("sweep.rates: " + path + ": cannot be opened; wanted a results.csv of `sweep report`");
-  std::string line;
-  std::getline(file, line);
-  const std::vector<std::string> header = cells_of(line);
-  const size_t ratio = column(header, "ratio", path), rate = column(header, "tok_s", path);
-  const size_t control = column(header, "control", path), budget = column(header, "budget", path);
-  std::map<double, Sum> sums;
-  std::set<std::string> budgets;
-  while (std::getline(file, line)) {
-    const std::vector<std::string> cells = cells_of(line);
-    const bool is_curve = cells.size() > std::max({ratio, rate, control, budget}) && cells[control].empty();
-    if (!is_curve || cells[ratio].empty() || cells[rate].empty()) continue;
-    budgets.insert(cells[budget]);
-    Sum& sum = sums[std::atof(cells[ratio].c_str())];
-    sum.total += std::atof(cells[rate].c_str());
-    ++sum.count;
-  }
-  if (sums.count(1) == 0) throw ConfigError("sweep.rates: " + path + " has no finished trial at ratio 1; wanted one");
-  if (budgets.size() > 1) {
-    throw ConfigError("sweep.rates: " + path + " has trials of " + std::to_string(budgets.size()) +
-                      " budgets; wanted those of one, for the rates of one model");
-  }
+std::vector<MeasuredRate> read_rates(const std::string& path, const TrialFacts& pure) {
   std::vector<MeasuredRate> rates;
-  for (const auto& [at, sum] : sums) rates.push_back({at, sum.total / sum.count});
+  for (const auto& [at, sum] : chosen(curves_of(read_trials(path)), pure, path).sums) {
+    rates.push_back({at, sum.total / sum.count});
+  }
   return rates;
 }
 

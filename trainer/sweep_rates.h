@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "trainer/sweep_plan.h"
+
 namespace engram {
 
 // Tokens per second that trials of one ratio reached on average.
@@ -11,9 +13,11 @@ struct MeasuredRate {
   double tokens_per_second = 0;
 };
 
-// From the results.csv that `sweep report` writes: points of the curve that are done, ascending by ratio. Throws
-// ConfigError where the file is not one, or has no trial at ratio 1.
-std::vector<MeasuredRate> read_rates(const std::string& path);
+// From a results.csv that `sweep report` wrote: of the curve of one of its sweeps at one budget, trials that are done,
+// ascending by ratio. `pure` is the model at ratio 1 and the budget: the curve is that whose trials at ratio 1 have as
+// many experts, total and active parameters; where several have, that of the same budget. Throws ConfigError where the
+// file is not one, or has none or several such curves.
+std::vector<MeasuredRate> read_rates(const std::string& path, const TrialFacts& pure);
 
 // Between the nearest ratios, by line; that of the nearest outside of them.
 double rate_at(const std::vector<MeasuredRate>& rates, double ratio);

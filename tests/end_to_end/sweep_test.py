@@ -231,11 +231,15 @@ class Gone(unittest.TestCase):
         code, output = program.run(["sweep", "report", controls.directory, table])
         self.assertEqual(code, 65, output)
         self.assertIn("wanted it done in one of them", output)
+        timed = ("--set", "sweep.kind=time", "--set", f"sweep.rates={table}")
+        program.run_well(controls.command("plan", *timed))
         with open(table, "a", encoding="utf-8") as file:
             file.write("1,2,3\n")
         code, output = program.run(["sweep", "report", controls.directory, table])
         self.assertEqual(code, 65, output)
         self.assertIn(f"{table}:12: got 3 columns, wanted 25", output)
+        code, output = program.run(controls.command("plan", *timed))
+        self.assertEqual(code, 64, output)
 
 
 class Killed(unittest.TestCase):

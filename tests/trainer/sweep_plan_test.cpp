@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <set>
 
-#include "tests/data/temporary_directory.h"
 #include "tests/trainer/sweep_testing.h"
 #include "trainer/config.h"
 #include "trainer/sweep_rates.h"
@@ -223,23 +222,6 @@ TEST(SweepPlan, MemoryGrowsOnAFixedBackbone) {
   EXPECT_EQ(plan.points[0].facts.table_parameters, 0);
   EXPECT_NEAR(static_cast<double>(plan.points[2].facts.table_parameters), 4 * 1000 * 4, 500);
   for (const SweepPoint& point : plan.points) EXPECT_EQ(point.facts.experts, 22);
-}
-
-TEST(SweepPlan, EqualTimeGivesTokensByMeasuredRates) {
-  test::TemporaryDirectory directory;
-  test::write_file(
-      directory / "results.csv",
-      "trial,ratio,budget,tok_s,control\n0,0.5,9,500,\n1,0.5,9,700,\n2,1,9,1200,\n3,0.75,9,9,no_conv\n4,0.8,9,,\n");
-  const SweepPlan plan = make_plan(small_sweep({"sweep.kind=time", "sweep.rates=" + (directory / "results.csv")}));
-  EXPECT_EQ(plan.points[0].facts.tokens, 8192);  // as slow as the nearest that was measured
-  EXPECT_EQ(plan.points[1].facts.tokens, 8192);
-  EXPECT_EQ(plan.points[2].facts.tokens, 12288);  // half-way
-  EXPECT_EQ(plan.points[3].facts.tokens, 16384);
-  test::write_file(directory / "two.csv", "trial,ratio,budget,tok_s,control\n0,1,9,500,\n1,1,60,700,\n");
-  const std::string two = refused_plan({"sweep.kind=time", "sweep.rates=" + (directory / "two.csv")});
-  EXPECT_NE(two.find("has trials of 2 budgets; wanted those of one"), std::string::npos) << two;
-  const std::string refused = refused_plan({"sweep.kind=time", "sweep.rates=/nowhere.csv"});
-  EXPECT_NE(refused.find("sweep.rates: /nowhere.csv"), std::string::npos) << refused;
 }
 
 struct Refusal {
