@@ -45,9 +45,9 @@ void expect_losses_near(const Outcome& got, const Outcome& want, double bound) {
 
 TEST(TrainStep, LossesDoNotDependOnTheNumberOfRanks) {
   const RunConfig config = tiny_run();
-  const Outcome one = train(config, 1, DType::kFloat64, 50);
+  const Outcome one = train(config, 1, DType::kFloat64, 30);
   EXPECT_LT(one.losses.back(), one.losses.front() - 0.5);
-  for (const int num_ranks : {2, 4}) expect_losses_near(train(config, num_ranks, DType::kFloat64, 50), one, 1e-9);
+  for (const int num_ranks : {2, 4}) expect_losses_near(train(config, num_ranks, DType::kFloat64, 30), one, 1e-9);
 }
 
 TEST(TrainStep, FloatLossesAgreeOverRanks) {
