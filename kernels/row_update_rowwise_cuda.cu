@@ -36,7 +36,8 @@ __device__ void with_mean_squares(const View<const Acc, 2>& grad, Acc scale, Fin
 }
 
 template <class T, int kVector>
-__global__ void __launch_bounds__(kBlockSize) rowwise_adam_kernel(RowUpdateRowwiseAdam<T> a, RowUnbias<T> row_unbias) {
+__global__ void __launch_bounds__(kBlockSize)
+    rowwise_adam_kernel(RowUpdateRowwiseAdam<T> a, RowUnbias<double> row_unbias) {
   using Acc = Accumulator<T>;
   __shared__ Acc unbias_m[kRowsPerThread * kBlockSize], root[kRowsPerThread * kBlockSize];
   const UpdateControl control = read_control(a.control);
@@ -47,9 +48,9 @@ __global__ void __launch_bounds__(kBlockSize) rowwise_adam_kernel(RowUpdateRowwi
     const int64_t slot = a.slots(row);
     const int32_t count = next_count(a.count(slot));
     const Acc v = keep_v * a.v(slot) + take_v * mean_square;
-    const Unbias<T> unbias = row_unbias.of(count);
-    unbias_m[place] = unbias.m;
-    root[place] = sqrt(v * unbias.v) + Acc(a.eps);
+    const Unbias<double> unbias = row_unbias.of(count);
+    unbias_m[place] = Acc(unbias.m);
+    root[place] = sqrt(v * Acc(unbias.v)) + Acc(a.eps);
     a.count(slot) = count;
     a.v(slot) = v;
   });
@@ -109,7 +110,7 @@ template <class T>
 void run(CudaQueue& queue, const RowUpdateRowwiseAdam<T>& a) {
   const auto launch = [&]<int kVector>() {
     const int64_t num_packs = a.weight.size(1) / kVector;
-    launch_row_packs(queue, rowwise_adam_kernel<T, kVector>, a.slots.size(0), num_packs, a, RowUnbias<T>(a));
+    launch_row_packs(queue, rowwise_adam_kernel<T, kVector>, a.slots.size(0), num_packs, a, RowUnbias<double>(a));
   };
   with_packs(a.weight.size(1), launch, a.weight.data, a.grad.data, a.m.data);
 }

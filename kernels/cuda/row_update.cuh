@@ -32,8 +32,8 @@ template <class T>
 struct RowUnbias {
   double log_beta1, log_beta2;
 
-  template <template <class> class Args>
-  explicit RowUnbias(const Args<T>& a) : log_beta1(std::log(a.beta1)), log_beta2(std::log(a.beta2)) {}
+  template <class Args>
+  explicit RowUnbias(const Args& a) : log_beta1(std::log(a.beta1)), log_beta2(std::log(a.beta2)) {}
   __device__ Unbias<T> of(int32_t count) const { return {factor(log_beta1, count), factor(log_beta2, count)}; }
   static __device__ Accumulator<T> factor(double log_beta, int32_t count) {
     return -1 / expm1(static_cast<Accumulator<T>>(count * log_beta));
