@@ -48,11 +48,12 @@ constexpr Point kDistinct[] = {{1, 1},
                                {1 << 20, 0.559 * (1 << 20)},
                                {1 << 22, 0.454 * (1 << 22)}};
 
-// Working figures: shares of the peak that training reaches (docs/results/training-on-h200.md); bytes a second that
-// gathers and sums of rows read and write on an H200; points of the share of distinct.
+// Working figures: shares of the peak that training reaches (docs/results/training-on-h200.md); what gathers and sums
+// of rows take on an H200 before the first byte, and bytes a second that they then read and write; points of the share
+// of distinct.
 constexpr double kSharesOfPeak[] = {0.30, 0.42};
-constexpr double kGatherRates[] = {3.2e12, 4.2e12};
-constexpr double kSumRates[] = {2.6e12, 3.6e12};
+constexpr double kGatherSeconds = 7e-6, kGatherRates[] = {3.8e12, 4.6e12};
+constexpr double kSumSeconds = 13e-6, kSumRates[] = {3.2e12, 3.9e12};
 constexpr double kDistinctShift = 0.1;
 
 // On the line through the two nearest points, both axes logarithmic.
@@ -227,13 +228,12 @@ ExchangePrediction predict_exchange(const ExchangeCase& work, const ScaleRates& 
   p.row_bytes = p.distinct * away * narrow;
   p.gradient_bytes = p.distinct * away * wide;
   p.undeduplicated_bytes = p.requests * away * (narrow + wide);
-  if (work.num_ranks == 1) return p;
   const auto move = [&](double num_bytes) { return all_to_all_seconds(num_bytes, work.num_ranks, rates); };
   const double gathered = p.distinct * (wide + narrow);  // read and written
   const double merged = (p.distinct + p.owned) * wide;   // read and written
   p.plan_seconds = move((num_ranks - 1) * sizeof(RowHeader)) + move(p.slot_bytes);
-  p.fetch_seconds = gathered / rates.gather_bytes_per_second + move(p.row_bytes);
-  p.return_seconds = move(p.gradient_bytes) + merged / rates.sum_bytes_per_second;
+  p.fetch_seconds = rates.gather.seconds(gathered) + move(p.row_bytes);
+  if (work.num_ranks > 1) p.return_seconds = move(p.gradient_bytes) + rates.sum.seconds(merged);
   p.exposed_seconds = std::max(0.0, p.plan_seconds - p.compute_seconds) +
                       std::max(0.0, p.fetch_seconds - work.cover_flops / rates.flops_per_second) + p.return_seconds;
   return p;
@@ -246,8 +246,8 @@ ScaleRange scale_range(const NetworkConfig& network) {
                       .host_bytes_per_second = network.host_gb_per_s * 1e9,
                       .network_bytes_per_second = network.network_gb_per_s[at] * 1e9,
                       .message_seconds = network.message_us[at_most] * 1e-6,
-                      .gather_bytes_per_second = kGatherRates[at],
-                      .sum_bytes_per_second = kSumRates[at],
+                      .gather = {kGatherSeconds, kGatherRates[at]},
+                      .sum = {kSumSeconds, kSumRates[at]},
                       .flops_per_second = kSharesOfPeak[at_most] * kDataSheetFlops,  // slow work hides more
                       .distinct_shift = luck == 1 ? -kDistinctShift : kDistinctShift};
   };

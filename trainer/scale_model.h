@@ -44,14 +44,22 @@ struct ExchangeCase {
   double cover_flops = 0;  // of them, those of the first micro-batch before it reads a row
 };
 
+// A kernel that moves rows.
+struct RowKernel {
+  double fixed_seconds = 0;
+  double bytes_per_second = 1;  // read and written
+
+  double seconds(double num_bytes) const { return fixed_seconds + num_bytes / bytes_per_second; }
+};
+
 // One value for everything that is not known for sure.
 struct ScaleRates {
   int64_t gpus_per_host = 8;
   double host_bytes_per_second = 0;
   double network_bytes_per_second = 0;
   double message_seconds = 0;
-  double gather_bytes_per_second = 0;  // of the kernel that gathers rows, read and written
-  double sum_bytes_per_second = 0;     // of the one that adds their gradients, read and written
+  RowKernel gather;  // of rows
+  RowKernel sum;     // of their gradients
   double flops_per_second = 0;
   double distinct_shift = 0;  // added to the share of n-grams that are distinct
 };
@@ -62,8 +70,8 @@ struct ExchangePrediction {
   // Bytes from a rank to all others; rows without deduplication count requests in place of distinct rows.
   double slot_bytes = 0, row_bytes = 0, gradient_bytes = 0, undeduplicated_bytes = 0;
   double plan_seconds = 0;    // headers and slots
-  double fetch_seconds = 0;   // rows: gathered by their owners and sent
-  double return_seconds = 0;  // gradients: sent, and added by the owners
+  double fetch_seconds = 0;   // rows: gathered by their owners and sent; on one rank only gathered
+  double return_seconds = 0;  // gradients: sent, and added by the owners; 0 on one rank, which adds its own before
   double compute_seconds = 0;
   // What the step takes longer: a plan beyond the step before, under which it is made; a fetch beyond what comes before
   // its first use; the return, under which nothing runs.

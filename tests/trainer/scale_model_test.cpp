@@ -17,8 +17,8 @@ constexpr ScaleRates kRates{.gpus_per_host = 4,
                             .host_bytes_per_second = 317e9,
                             .network_bytes_per_second = 10e9,
                             .message_seconds = 2e-6,
-                            .gather_bytes_per_second = 1e12,
-                            .sum_bytes_per_second = 2e12,
+                            .gather = {3e-6, 1e12},
+                            .sum = {5e-6, 2e12},
                             .flops_per_second = 1e14};
 
 // 16 tables so large that no two n-grams share a row, and so few tokens that their share of distinct ones was measured.
@@ -75,8 +75,9 @@ TEST(ScaleModel, TimesByHand) {
   const ExchangeCase work = small_case(8);
   const ExchangePrediction p = predict_exchange(work, kRates);
   const double outside = 4.0 / 7;
-  expect_near(p.fetch_seconds, kDistinct * 80 * 6 / 1e12 + 8e-6 + p.row_bytes * outside / 10e9);
-  expect_near(p.return_seconds, 8e-6 + p.gradient_bytes * outside / 10e9 + (p.distinct + p.owned) * 80 * 4 / 2e12);
+  expect_near(p.fetch_seconds, 3e-6 + kDistinct * 80 * 6 / 1e12 + 8e-6 + p.row_bytes * outside / 10e9);
+  const double summed = 5e-6 + (p.distinct + p.owned) * 80 * 4 / 2e12;
+  expect_near(p.return_seconds, 8e-6 + p.gradient_bytes * outside / 10e9 + summed);
   expect_near(p.plan_seconds, 14.9e-6 + 8e-6 + p.slot_bytes * outside / 10e9);  // headers inside take longest
   expect_near(p.compute_seconds, 0.03);
 }
@@ -102,13 +103,34 @@ TEST(ScaleModel, NGramsRepeatMoreInMoreText) {
   EXPECT_EQ(distinct_ngrams(1e9, -0.5), 0);
 }
 
-TEST(ScaleModel, OneRankExchangesNothing) {
-  const ExchangePrediction p = predict_exchange(small_case(1), kRates);
+TEST(ScaleModel, OneRankGathersItsRowsAndSendsNothing) {
+  ExchangeCase work = small_case(1);
+  const ExchangePrediction p = predict_exchange(work, kRates);
   expect_near(p.distinct, kDistinct);
   expect_near(p.owned, kDistinct);
   EXPECT_EQ(p.slot_bytes + p.row_bytes + p.gradient_bytes + p.undeduplicated_bytes, 0);
-  EXPECT_EQ(p.plan_seconds + p.fetch_seconds + p.return_seconds + p.exposed_seconds, 0);
-  EXPECT_EQ(p.exposed_share(), 0);
+  expect_near(p.fetch_seconds, 3e-6 + kDistinct * 80 * 6 / 1e12);
+  EXPECT_EQ(p.plan_seconds + p.return_seconds, 0);
+  EXPECT_EQ(p.exposed_seconds, p.fetch_seconds);
+  work.cover_flops = 1e14;
+  EXPECT_EQ(predict_exchange(work, kRates).exposed_share(), 0);
+}
+
+// Gathers of one H200 and exchanges of two, the smallest and the largest of docs/results/scale-model.md.
+TEST(ScaleModel, KernelsAreNearWhatWasMeasured) {
+  const ScaleRange range = scale_range(NetworkConfig{});
+  const auto middle = [&](RowKernel ScaleRates::*kernel, double num_bytes) {
+    return ((range.best.*kernel).seconds(num_bytes) + (range.worst.*kernel).seconds(num_bytes)) / 2;
+  };
+  const auto gather = [&](double rows, double width) { return middle(&ScaleRates::gather, rows * width * 6); };
+  const auto sum = [&](double rows, double width) { return middle(&ScaleRates::sum, rows * width * 4); };
+  EXPECT_NEAR(gather(151057, 64) / 19.6e-6, 1, 0.15);
+  EXPECT_NEAR(gather(816017, 256) / 298.3e-6, 1, 0.15);
+  const auto wire = [&](double num_bytes) { return all_to_all_seconds(num_bytes, 2, range.best); };
+  EXPECT_NEAR((gather(144383, 64) + wire(9.24e6)) / 80.1e-6, 1, 0.15);
+  EXPECT_NEAR((gather(888130, 256) + wire(227.4e6)) / 1149e-6, 1, 0.15);
+  EXPECT_NEAR((sum(144383 + 131900, 64) + wire(18.48e6)) / 131e-6, 1, 0.15);
+  EXPECT_NEAR((sum(888130 + 779300, 256) + wire(454.7e6)) / 1943e-6, 1, 0.15);
 }
 
 TEST(ScaleModel, ExposedIsWhatNothingHides) {
