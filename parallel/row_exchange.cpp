@@ -1,5 +1,6 @@
 #include "parallel/row_exchange.h"
 
+#include <cassert>
 #include <numeric>
 #include <utility>
 
@@ -74,6 +75,7 @@ void RowExchange::plan(Stream& stream, const Tensor& rows, RowPlan& plan) {
 // Keys are owner * stride + slot.
 void RowExchange::begin_plan(Stream& stream, const Tensor& rows, RowPlan& plan) {
   check_tensor("row exchange: rows", rows, DType::kInt64, {-1});
+  assert(!plan.is_begun_);  // somebody's rows would get lost
   plan.is_made_ = false;
   plan.is_begun_ = plan.is_own_counted_ = true;
   plan.is_local_ = device_of(stream) == Device::kCuda && group_.size() == 1;

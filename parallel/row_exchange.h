@@ -27,9 +27,9 @@ struct RowTransfer {
 class RowExchange;
 
 // A fetch that was issued. wait(), to be called with the same stream, gives the rows of the plan, [num_unique, width],
-// by owner and slot; they live until the next fetch or plan() on the same plan. On the CPU wait() is collective too: it
-// throws on all ranks where any rank received rows that are not as their owner sent them. On CUDA it never blocks the
-// host.
+// by owner and slot; they live until the next fetch or begin_plan() on the same plan. On the CPU wait() is collective
+// too: it throws on all ranks where any rank received rows that are not as their owner sent them. On CUDA it never
+// blocks the host.
 class [[nodiscard]] PendingRows {
  public:
   Tensor wait(Stream& stream);
@@ -42,8 +42,8 @@ class [[nodiscard]] PendingRows {
 
 // A gradient return that was issued. wait(), guarded as above, gives the merged gradients of this rank's own rows,
 // [num_own_unique, width], in the order of plan.own_slots(): for each row the sums of all ranks that asked for it,
-// added in rank order. They live until the next return or plan() on the same plan. A single rank on CUDA gets its sums
-// back as they are.
+// added in rank order. They live until the next return or begin_plan() on the same plan. A single rank on CUDA gets its
+// sums back as they are.
 class [[nodiscard]] PendingGradients {
  public:
   Tensor wait(Stream& stream);
@@ -72,7 +72,8 @@ class [[nodiscard]] PendingGradients {
 //
 // On CUDA unique rows are found on the device, headers and slots go by way of the host. begin_plan() and finish_plan()
 // may use a stream of their own, under the work of the step before, and block the host only for what is not yet done
-// there. Fetch and return never block it: rows move from device to device as the group moves them on CUDA streams.
+// there. Fetches never block it, returns only until the own rows are counted: rows move from device to device as the
+// group moves them on CUDA streams.
 class RowExchange {
  public:
   // The type of a row on the wire: bfloat16 also for tables of float32, whose rows are rounded on their way out.
@@ -88,10 +89,10 @@ class RowExchange {
   // any rank has a number that is no row, or a message was damaged; the plan must then not be used. Blocks the host
   // until the stream is done; when it returns, the plan may be used on any stream of the device.
   void plan(Stream& stream, const Tensor& rows, RowPlan& plan);
-  // The same in two halves. The first, which is not collective, queues all that this rank does alone and never blocks
-  // the host; rows must live until the second. That blocks it until the first half is done, not for what it queues
-  // itself: streams that use the plan must come after that. Own rows are counted there: by the gradient return, or
-  // count_own(), which blocks the host until they are.
+  // The same in two halves. The first, which is not collective, queues all that this rank does alone and does not wait
+  // for it; rows must live until the second. The second blocks the host until the first half is done, not for what it
+  // queues itself: streams that use the plan must wait for this one. It counts own rows too, and returns of gradients
+  // or count_own() block the host until it has. The first plan of all is finished before another stream begins one.
   void begin_plan(Stream& stream, const Tensor& rows, RowPlan& plan);
   void finish_plan(Stream& stream, RowPlan& plan);
   void count_own(RowPlan& plan) const;

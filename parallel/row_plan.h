@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cassert>
 #include <span>
 #include <vector>
 
@@ -49,7 +50,10 @@ class RowPlan {
   // [v] int64: the slots they ask for, by peer, strictly ascending within a peer.
   const Tensor& request_slots() const { return request_slots_; }
   // [m] int64: the distinct slots among these, ascending.
-  const Tensor& own_slots() const { return own_slots_; }
+  const Tensor& own_slots() const {
+    assert(is_own_counted_);
+    return own_slots_;
+  }
 
   const RowStats& stats() const { return stats_; }
 

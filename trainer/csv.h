@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-// Comma-separated values as spreadsheets read and write them.
+// Comma-separated values, quoted as spreadsheets do it.
 namespace engram {
 
 struct CsvLine {

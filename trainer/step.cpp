@@ -156,12 +156,6 @@ void finish_prepare(Replica& r, PreparedStep& prepared) {
   prepared.input->ready.record(r.prepare_stream);
 }
 
-PreparedStep prepare(Replica& r, const Batch& local_batch) {
-  PreparedStep prepared = begin_prepare(r, local_batch);
-  finish_prepare(r, prepared);
-  return prepared;
-}
-
 PendingReport train_step(Replica& r, const PreparedStep& prepared, const RankNotes& notes) {
   Arena::Scope scope(r.arena);
   StepReport report{.step = ++r.step, .seconds_exchange = prepared.seconds_plan};

@@ -19,12 +19,10 @@ struct PreparedStep {
 
 // Uploads this rank's part of the global batch of the next step and finds the addresses of its rows, and which of them
 // are distinct. Depends on tokens alone, so it may run while the step before does: on CUDA it goes through a stream of
-// its own, and the host waits for nothing.
+// its own, and the host waits for nothing of the last two steps.
 PreparedStep begin_prepare(Replica& replica, const Batch& local_batch);
 // Plans who owns and who wants them. Collective. Waits for what was begun, which a step between the two hides.
 void finish_prepare(Replica& replica, PreparedStep& prepared);
-// Both at once.
-PreparedStep prepare(Replica& replica, const Batch& local_batch);
 
 // What a rank tells the others with a step.
 struct RankNotes {
@@ -34,8 +32,8 @@ struct RankNotes {
 
 // Issues one optimizer step over a prepared global batch: fetch, forward and backward, reduce, norm and clip or skip,
 // update, report. Collective. A non-finite loss or norm on any rank skips the update on all and leaves every bit of
-// parameters and state as it was. The host waits for nothing on CUDA. The report tells every rank what the others
-// noted.
+// parameters and state as it was. On CUDA the host waits for nothing but, on several ranks, the count of own rows,
+// which was queued before the step. The report tells every rank what the others noted.
 PendingReport train_step(Replica& replica, const PreparedStep& prepared, const RankNotes& notes = {});
 
 // Forward and backward of one micro-batch: adds to all gradients, scaled by grad_scale, and to loss_sum [1] float64.

@@ -246,6 +246,10 @@ TEST(RowGuardTest, RefusesWhatDoesNotFit) {
   const auto give = [&](const Tensor& sums) {
     world.exchange.return_gradients(world.stream, sums, world.plan).wait(world.stream);
   };
+  EXPECT_NE(error([&] {
+              world.exchange.finish_plan(world.stream, world.plan);
+            }).find("a plan is finished that was not begun"),
+            std::string::npos);
   EXPECT_NE(error([&] { fetch(weight); }).find("fetch under a plan that was not made"), std::string::npos);
   EXPECT_NE(error([&] { give(weight); }).find("gradients returned under a plan that was not made"), std::string::npos);
 

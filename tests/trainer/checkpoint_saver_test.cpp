@@ -24,7 +24,7 @@ std::vector<std::string> names_in(const std::string& directory) {
 
 // A step that tells the others how far this rank's save is; returns their sum.
 double step_beside(CheckpointSaver& saver, Replica& r) {
-  return train_step(r, prepare(r, test::made_up_batch_of(r)), {.save_work = saver.num_ended()}).wait().save_work;
+  return train_step(r, test::prepared_step(r), {.save_work = saver.num_ended()}).wait().save_work;
 }
 
 // Of what the manifest lists.

@@ -135,10 +135,11 @@ struct Outcome {
 Outcome overlapped_steps(Replica& r, int64_t num_steps) {
   Outcome outcome;
   BatchMemory memory;
-  PreparedStep prepared = prepare(r, test::made_up_batch_of(r));
+  PreparedStep prepared = begin_prepare(r, test::made_up_batch_of(r));
   for (int64_t i = 1; i <= num_steps; ++i) {
+    finish_prepare(r, prepared);
     PendingReport issued = train_step(r, prepared);
-    if (i < num_steps) prepared = prepare(r, test::made_up_batch_of(r));
+    if (i < num_steps) prepared = begin_prepare(r, test::made_up_batch_of(r));
     outcome.losses.push_back(issued.wait().loss);
     if (i % 5 != 0) continue;
     const int64_t micro_batch = r.config.train.micro_batch;

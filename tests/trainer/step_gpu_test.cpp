@@ -103,10 +103,11 @@ std::pair<std::vector<double>, std::vector<std::byte>> pipelined_run(const RunCo
   LoneReplica replica(on_cuda(config), dtype);
   std::vector<double> losses;
   std::optional<PendingReport> running;
-  PreparedStep prepared = prepare(*replica, test::made_up_batch_of(*replica));
+  PreparedStep prepared = begin_prepare(*replica, test::made_up_batch_of(*replica));
   for (int i = 0; i < 12; ++i) {
+    finish_prepare(*replica, prepared);
     PendingReport issued = train_step(*replica, prepared);
-    prepared = prepare(*replica, test::made_up_batch_of(*replica));
+    prepared = begin_prepare(*replica, test::made_up_batch_of(*replica));
     if (running) losses.push_back(running->wait().loss);
     running = issued;
   }

@@ -72,10 +72,11 @@ TEST(TrainStep, PreparingAheadAndReadingLateChangesNoBit) {
     std::vector<double> want, got;
     for (int i = 0; i < 6; ++i) want.push_back(test::made_up_step(at_once.replica).loss);
     std::optional<PendingReport> running;
-    PreparedStep prepared = prepare(r, test::made_up_batch_of(r));
+    PreparedStep prepared = begin_prepare(r, test::made_up_batch_of(r));
     for (int i = 0; i < 6; ++i) {
+      finish_prepare(r, prepared);
       PendingReport issued = train_step(r, prepared);
-      prepared = prepare(r, test::made_up_batch_of(r));  // of the last step: never taken
+      prepared = begin_prepare(r, test::made_up_batch_of(r));  // of the last step: never finished
       if (running) got.push_back(running->wait().loss);
       running = issued;
     }

@@ -70,7 +70,13 @@ inline Batch made_up_batch_of(const Replica& r) {
   return made_up_batch(r.config, first, r.local_sequences(), r.history());
 }
 
-inline StepReport made_up_step(Replica& r) { return train_step(r, prepare(r, made_up_batch_of(r))).wait(); }
+inline PreparedStep prepared_step(Replica& r) {
+  PreparedStep prepared = begin_prepare(r, made_up_batch_of(r));
+  finish_prepare(r, prepared);
+  return prepared;
+}
+
+inline StepReport made_up_step(Replica& r) { return train_step(r, prepared_step(r)).wait(); }
 
 // A replica on one rank of `world`, with the identity vocabulary.
 struct TinyReplica {
