@@ -52,8 +52,8 @@ TEST(TrainStep, LossesDoNotDependOnTheNumberOfRanks) {
 
 TEST(TrainStep, FloatLossesAgreeOverRanks) {
   const RunConfig config = tiny_run();
-  const Outcome one = train(config, 1, DType::kFloat32, 50);
-  for (const int num_ranks : {2, 4}) expect_losses_near(train(config, num_ranks, DType::kFloat32, 50), one, 1e-3);
+  const Outcome one = train(config, 1, DType::kFloat32, 30);
+  for (const int num_ranks : {2, 4}) expect_losses_near(train(config, num_ranks, DType::kFloat32, 30), one, 1e-3);
 }
 
 TEST(TrainStep, ARerunGivesTheSameBits) {
