@@ -68,17 +68,19 @@ std::vector<Batch> load_batches(const Replica& r, const BenchBatches& source, in
   return batches;
 }
 
-// Takes a step over each batch, as training does: the next one is prepared and the one before reported while it runs.
+// Takes a step over each batch, as training does: the next one is begun before it, and the one before reported while it
+// runs.
 template <class BeforeStep>
 std::vector<StepReport> take_steps(Replica& r, const std::vector<Batch>& batches, BeforeStep&& before_step) {
   std::vector<StepReport> reports;
   std::optional<PendingReport> running;
-  PreparedStep prepared = begin_prepare(r, batches[0]);
+  PreparedStep next = begin_prepare(r, batches[0]);
   for (size_t i = 0; i < batches.size(); ++i) {
+    PreparedStep prepared = next;
     finish_prepare(r, prepared);
+    if (i + 1 < batches.size()) next = begin_prepare(r, batches[i + 1]);
     before_step(static_cast<int64_t>(i));
     PendingReport issued = train_step(r, prepared);
-    if (i + 1 < batches.size()) prepared = begin_prepare(r, batches[i + 1]);
     if (running) reports.push_back(running->wait());
     running = issued;
   }

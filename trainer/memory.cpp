@@ -1,6 +1,7 @@
 #include "trainer/memory.h"
 
 #include <algorithm>
+#include <cassert>
 #include <numeric>
 
 #include "kernels/core/device.h"
@@ -68,12 +69,14 @@ Memory::Memory(Stream& stream, const Mesh& mesh, const RunConfig& config, const 
 }
 
 void Memory::begin_prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch) {
-  next().used.hold(stream);
-  exchange_.begin_plan(stream, find_rows(stream, batch, micro_batch, next()), next().plan);
+  Prepared& prepared = ahead(is_next_prepared_ ? 2 : 1);
+  prepared.used.hold(stream);
+  exchange_.begin_plan(stream, find_rows(stream, batch, micro_batch, prepared), prepared.plan);
 }
 
 void Memory::finish_prepare(Stream& stream) {
-  RowPlan& plan = next().plan;
+  assert(!is_next_prepared_);
+  RowPlan& plan = ahead(1).plan;
   exchange_.finish_plan(stream, plan);
   if (stage_) {
     exchange_.count_own(plan);
@@ -85,7 +88,7 @@ void Memory::finish_prepare(Stream& stream) {
 void Memory::begin_fetch(Stream& stream) {
   ENGRAM_CHECK(is_next_prepared_, "memory: a fetch of rows that were not prepared");
   current().used.record(stream);
-  current_ = 1 - current_;
+  current_ = (current_ + 1) % prepared_.size();
   is_next_prepared_ = false;
   RowPlan& plan = current().plan;
   if (!stage_) return fetch(stream, exchange_.begin_fetch(stream, table_.weight(), plan));

@@ -23,8 +23,8 @@ struct VocabularyMap {
 // The Engram tables of a run: this rank's shard of the rows with its optimizer, and one fetch and one gradient return
 // per step for the whole local batch. Collective: all ranks make the same calls.
 //
-//   memory.begin_prepare(any_stream, batch, sequences per micro-batch);  // addresses, best under the step before,
-//   memory.finish_prepare(any_stream);                                   // and plan
+//   memory.begin_prepare(any_stream, batch, sequences per micro-batch);  // addresses, best two steps ahead,
+//   memory.finish_prepare(any_stream);                                   // and plan, best under the step before
 //   memory.begin_fetch(stream);                                  // rows are on their way
 //   ... model passes over micro_batch(0), micro_batch(1), ...    // the first reader waits for them
 //   PendingGradients pending = memory.return_gradients(stream);  // on their way to the owners of the rows
@@ -37,10 +37,10 @@ class Memory {
   // Tokens of look-back that batches must carry.
   int64_t history() const { return addresses_.history(); }
 
-  // Hashes the batch and plans the exchange of its distinct rows, for the begin_fetch(stream) that comes next, on a
-  // stream of its own or not, beside the step that is at work on the batch before; what it overwrites has been used by
-  // then. The first half is not collective and never blocks the host on CUDA, the second blocks it until the first is
-  // done, and where tables lie on the host until their rows are on their way.
+  // Hashes the batch and plans the exchange of its distinct rows, on a stream of its own or not, beside the step that
+  // is at work. The first half may come before the begin_fetch(stream) of the batch that was prepared last; it is not
+  // collective and never blocks the host on CUDA. The second, for the begin_fetch(stream) that comes next, blocks the
+  // host until the first is done, and where tables lie on the host until their rows are on their way.
   void begin_prepare(Stream& stream, const StepBatch& batch, int64_t micro_batch);
   void finish_prepare(Stream& stream);
   // Issues the fetch of the rows that were prepared. Never blocks the host on CUDA.
@@ -75,7 +75,7 @@ class Memory {
   };
   Prepared& current() { return prepared_[current_]; }
   const Prepared& current() const { return prepared_[current_]; }
-  Prepared& next() { return prepared_[1 - current_]; }
+  Prepared& ahead(size_t num_batches) { return prepared_[(current_ + num_batches) % prepared_.size()]; }
   Tensor find_rows(Stream& stream, const StepBatch& batch, int64_t micro_batch, Prepared& prepared) const;
   void fetch(Stream& stream, PendingRows rows);
 
@@ -88,8 +88,8 @@ class Memory {
   TableOptimizer optimizer_;
   std::optional<StagedRows> stage_;  // of a table on the host
   RowExchange exchange_;
-  std::array<Prepared, 2> prepared_;
-  size_t current_ = 0;  // the other one is the next
+  std::array<Prepared, 3> prepared_;  // of the batch at hand, the next, and the one after it, which is begun
+  size_t current_ = 0;
   bool is_next_prepared_ = false;
   FetchedRows fetched_;
   ReusedBuffer own_rows_memory_, grads_memory_, sums_memory_;

@@ -12,7 +12,8 @@
 
 namespace engram {
 
-// Where the batch of one step lies. There are two, so that one is filled while the other is in use.
+// Where the batch of one step lies. There are three: of the step at work, of the one that is issued behind it, and of
+// the one after that, which is being filled.
 struct StepInput {
   BatchMemory memory;
   Event ready;  // on the stream that prepares
@@ -46,7 +47,7 @@ struct Replica {
   std::optional<Memory> memory;
   StepState state;  // sums and decisions of the step at hand, and what those of the next depend on
   Arena arena;      // activations of one step
-  std::array<StepInput, 2> inputs;
+  std::array<StepInput, 3> inputs;
   WorkGraphs graphs;  // of the micro-batches of all inputs
   int64_t num_inputs = 0;
   int64_t step = 0;            // steps issued, skipped ones included

@@ -128,8 +128,8 @@ void run_micro_batch(const LanguageModel& model, Context& ctx, const MicroBatch&
   model.backward(ctx, dhidden, batch, saved);
 }
 
-Batch next_batch(const Replica& r, const BatchLoader& loader) {
-  const int64_t batch = r.step + r.passed_batches;
+Batch load_batch(const Replica& r, const BatchLoader& loader, int64_t step) {
+  const int64_t batch = step - 1 + r.passed_batches;
   const int64_t first = batch * r.config.train.global_batch + r.world.rank() * r.local_sequences();
   return loader.load(first, r.local_sequences());
 }
@@ -139,7 +139,7 @@ PreparedStep begin_prepare(Replica& r, const Batch& local_batch) {
   PreparedStep prepared;
   prepared.input = &input;
   input.ready.synchronize();          // host memory is read no longer,
-  input.used.hold(r.prepare_stream);  // nor device memory: both two steps ago
+  input.used.hold(r.prepare_stream);  // nor device memory: both three steps ago
   prepared.batch = input.memory.upload(r.prepare_stream, local_batch, r.config.model.engram);
   if (r.memory) {
     Stopwatch watch(prepared.seconds_plan);

@@ -6,22 +6,29 @@
 
 namespace engram {
 
-// This rank's part of the global batch of the replica's next step.
-Batch next_batch(const Replica& replica, const BatchLoader& loader);
+// This rank's part of the global batch of a step, counted from 1.
+Batch load_batch(const Replica& replica, const BatchLoader& loader, int64_t step);
 
-// A batch on its way to the device, with the plan of its rows. It must be finished and given to train_step() before the
-// next one is begun.
+// A batch on its way to the device, with the plan of its rows. It must be finished before the next one is begun, and
+// given to train_step() before the next one is finished:
+//
+//   PreparedStep next = begin_prepare(replica, first batch);
+//   for each step:
+//     PreparedStep prepared = next;
+//     finish_prepare(replica, prepared);                 // begun a step ago: the host waits for nothing
+//     next = begin_prepare(replica, batch of the step after this one);
+//     PendingReport report = train_step(replica, prepared);
 struct PreparedStep {
   StepBatch batch;
   StepInput* input = nullptr;
   double seconds_plan = 0;  // of the host
 };
 
-// Uploads this rank's part of the global batch of the next step and finds the addresses of its rows, and which of them
-// are distinct. Depends on tokens alone, so it may run while the step before does: on CUDA it goes through a stream of
-// its own, and the host waits for nothing of the last two steps.
+// Uploads this rank's part of a global batch and finds the addresses of its rows, and which of them are distinct.
+// Depends on tokens alone: on CUDA it goes through a stream of its own, under steps that were issued, and the host
+// waits for nothing of the last two of them.
 PreparedStep begin_prepare(Replica& replica, const Batch& local_batch);
-// Plans who owns and who wants them. Collective. Waits for what was begun, which a step between the two hides.
+// Plans who owns and who wants them. Collective. Waits for what was begun.
 void finish_prepare(Replica& replica, PreparedStep& prepared);
 
 // What a rank tells the others with a step.

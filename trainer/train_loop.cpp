@@ -92,13 +92,14 @@ class TrainRun {
  private:
   void step() {
     pulse_.begin_step(replica_.step + 1);
-    if (!prepared_) begin_next();
-    finish_prepare(replica_, *prepared_);
-    PendingReport issued = train_step(replica_, *std::exchange(prepared_, std::nullopt),
-                                      {.request = requests_.poll(), .save_work = saver_.num_ended()});
-    // While a step runs on the card, the next one is prepared and the step before told.
-    if (!is_last()) begin_next();
-    tell_running();
+    if (!next_) begin_prepare_of(replica_.step + 1);
+    PreparedStep prepared = *std::exchange(next_, std::nullopt);
+    finish_prepare(replica_, prepared);
+    // Queued before this step, it runs under the step before and is done when its own turn comes.
+    if (replica_.step + 1 < config().train.steps) begin_prepare_of(replica_.step + 2);
+    PendingReport issued =
+        train_step(replica_, prepared, {.request = requests_.poll(), .save_work = saver_.num_ended()});
+    tell_running();  // the step before, while this one runs on the card
     running_ = issued;
     if (works_at_once() || saves() || validates()) tell_running();
     if (rewind_ || (!saves() && !validates())) return;
@@ -181,11 +182,11 @@ class TrainRun {
     prune_checkpoints(checkpoints(), config().checkpoint.keep, config().checkpoint.keep_every);
   }
 
-  void begin_next() {
+  void begin_prepare_of(int64_t step) {
     const double begin = seconds();
-    const Batch batch = next_batch(replica_, loader_);
+    const Batch batch = load_batch(replica_, loader_, step);
     seconds_data_ = seconds() - begin;
-    prepared_ = begin_prepare(replica_, batch);
+    next_ = begin_prepare(replica_, batch);
   }
 
   void tell_running() {
@@ -351,7 +352,7 @@ class TrainRun {
   ResumedFrom resumed_;
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
-  std::optional<PreparedStep> prepared_;
+  std::optional<PreparedStep> next_;  // begun
   std::optional<PendingReport> running_;
   double seconds_data_ = 0;  // of loading the last batch
   double told_at_ = 0;       // when the last step was told, or the pause after it ended

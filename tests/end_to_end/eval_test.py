@@ -59,7 +59,8 @@ class Results(unittest.TestCase):
 
     def test_text_and_its_store_give_one_loss(self):
         text, store = (self.tasks[name]["measures"]["nats_per_token"] for name in ("text", "store"))
-        self.assertAlmostEqual(text["value"], store["value"], delta=1e-9)
+        # Batches of other sizes: the float loss of a token may differ by its last place, 1e-6 at 9.
+        self.assertAlmostEqual(text["value"], store["value"], delta=1e-6)
         self.assertAlmostEqual(text["chance"], math.log(8192), delta=1e-9)
         self.assertLess(text["low"], text["value"])
         self.assertLess(text["value"], text["high"])

@@ -44,6 +44,7 @@ TEST(MemoryTest, APreparedBatchWaitsForItsTurn) {
       const auto want_first = values_of(r, first), want_second = values_of(r, second);
       const auto want_third = values_of(r, third);
       ASSERT_NE(want_first, want_second);
+      ASSERT_NE(want_second, want_third);
 
       const auto begin_prepare = [&](const StepBatch& batch) { r.memory->begin_prepare(r.stream, batch, 1); };
       const auto finish_prepare = [&] { r.memory->finish_prepare(r.stream); };
@@ -55,8 +56,13 @@ TEST(MemoryTest, APreparedBatchWaitsForItsTurn) {
       EXPECT_EQ(values_of(r, third), want_third);  // an evaluation comes between
       finish_prepare();
       EXPECT_EQ(values_of(r, third), want_third);  // and another
+      begin_prepare(third);                        // while the second waits
+      EXPECT_EQ(values_of(r, first), want_first);
       r.memory->begin_fetch(r.stream);
       EXPECT_EQ(values_read(r), want_second);
+      finish_prepare();
+      r.memory->begin_fetch(r.stream);
+      EXPECT_EQ(values_read(r), want_third);
     });
   }
 }

@@ -131,22 +131,17 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-// Steps as the training loop takes them, each prepared under the one before; a validation after every fifth.
+// Steps as the training loop takes them; a validation after every fifth.
 Outcome overlapped_steps(Replica& r, int64_t num_steps) {
   Outcome outcome;
   BatchMemory memory;
-  PreparedStep prepared = begin_prepare(r, test::made_up_batch_of(r));
-  for (int64_t i = 1; i <= num_steps; ++i) {
-    finish_prepare(r, prepared);
-    PendingReport issued = train_step(r, prepared);
-    if (i < num_steps) prepared = begin_prepare(r, test::made_up_batch_of(r));
-    outcome.losses.push_back(issued.wait().loss);
-    if (i % 5 != 0) continue;
+  outcome.losses = test::pipelined_losses(r, num_steps, [&](int64_t step) {
+    if (step % 5 != 0) return;
     const int64_t micro_batch = r.config.train.micro_batch;
     const Batch batch = test::made_up_batch(r.config, 900, micro_batch, r.history());
     r.memory->begin_fetch(r.stream, memory.upload(r.stream, batch, r.config.model.engram), micro_batch);
     test::append_bits(r.stream, r.memory->micro_batch(0).fetched->wait(r.stream), outcome.read);
-  }
+  });
   outcome.end = test::bits_of(r);
   return outcome;
 }

@@ -98,20 +98,10 @@ void expect_losses_of_the_cpu(const RunConfig& config) {
 TEST_F(StepGpuTest, LossesOfTwentyStepsMatchTheCpu) { expect_losses_of_the_cpu(without_memory(gpu_run())); }
 TEST_F(StepGpuTest, LossesOfTwentyStepsMatchTheCpuWithMemory) { expect_losses_of_the_cpu(gpu_run()); }
 
-// 12 steps, each prepared while the one before runs, and reported after the next was issued.
+// The losses of 12 steps, and the bits after them.
 std::pair<std::vector<double>, std::vector<std::byte>> pipelined_run(const RunConfig& config, DType dtype) {
   LoneReplica replica(on_cuda(config), dtype);
-  std::vector<double> losses;
-  std::optional<PendingReport> running;
-  PreparedStep prepared = begin_prepare(*replica, test::made_up_batch_of(*replica));
-  for (int i = 0; i < 12; ++i) {
-    finish_prepare(*replica, prepared);
-    PendingReport issued = train_step(*replica, prepared);
-    prepared = begin_prepare(*replica, test::made_up_batch_of(*replica));
-    if (running) losses.push_back(running->wait().loss);
-    running = issued;
-  }
-  losses.push_back(running->wait().loss);
+  const std::vector<double> losses = test::pipelined_losses(*replica, 12, [](int64_t) {});
   return {losses, test::bits_of(*replica)};
 }
 

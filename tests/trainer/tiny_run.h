@@ -64,19 +64,39 @@ inline Batch made_up_batch(const RunConfig& config, int64_t first, int64_t count
   return batch;
 }
 
-// This rank's part of the next step's global batch.
-inline Batch made_up_batch_of(const Replica& r) {
-  const int64_t first = r.step * r.config.train.global_batch + r.world.rank() * r.local_sequences();
+// This rank's part of a step's global batch.
+inline Batch made_up_batch_of(const Replica& r, int64_t step) {
+  const int64_t first = (step - 1) * r.config.train.global_batch + r.world.rank() * r.local_sequences();
   return made_up_batch(r.config, first, r.local_sequences(), r.history());
 }
 
 inline PreparedStep prepared_step(Replica& r) {
-  PreparedStep prepared = begin_prepare(r, made_up_batch_of(r));
+  PreparedStep prepared = begin_prepare(r, made_up_batch_of(r, r.step + 1));
   finish_prepare(r, prepared);
   return prepared;
 }
 
 inline StepReport made_up_step(Replica& r) { return train_step(r, prepared_step(r)).wait(); }
+
+// Steps as training takes them: the next one is begun before each, and reported is each after the next was issued.
+// after(step) comes once a step is issued.
+template <class After>
+std::vector<double> pipelined_losses(Replica& r, int64_t num_steps, After&& after) {
+  std::vector<double> losses;
+  std::optional<PendingReport> running;
+  PreparedStep next = begin_prepare(r, made_up_batch_of(r, 1));
+  for (int64_t step = 1; step <= num_steps; ++step) {
+    PreparedStep prepared = next;
+    finish_prepare(r, prepared);
+    next = begin_prepare(r, made_up_batch_of(r, step + 1));  // of the last step: never finished
+    PendingReport issued = train_step(r, prepared);
+    if (running) losses.push_back(running->wait().loss);
+    running = issued;
+    after(step);
+  }
+  losses.push_back(running->wait().loss);
+  return losses;
+}
 
 // A replica on one rank of `world`, with the identity vocabulary.
 struct TinyReplica {
