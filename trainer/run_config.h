@@ -137,6 +137,7 @@ struct TrainConfig {
 
 struct CheckpointConfig {
   int64_t every = 0;
+  bool at_end = true;
   int64_t keep = 2;
   int64_t keep_every = 0;
   bool asynchronous = true;
@@ -261,6 +262,7 @@ void visit_fields(TrainConfig& c, Visitor&& field) {
 template <class Visitor>
 void visit_fields(CheckpointConfig& c, Visitor&& field) {
   field("every", c.every, Range{0, 1e12}, "steps between checkpoints; 0 = only at the end");
+  field("at_end", c.at_end, "one after the last step; false where only the metrics count");
   field("keep", c.keep, Range{1, 1e6}, "newest checkpoints that are kept");
   field("keep_every", c.keep_every, Range{0, 1e12}, "checkpoints of its multiples stay for good; 0 = none");
   field("asynchronous", c.asynchronous, "write beside the training, from a copy in host memory");

@@ -202,6 +202,7 @@ class Manager {
     if (entry.state != TrialState::kQueued) return;
     RunConfig config = configs_.at(entry.digest);
     config.run.name = trial_name(number);
+    config.checkpoint.at_end = file_.sweep.keep_weights;  // else it would be removed at once
     write_file_atomically(directory_of(number) + "/config.yaml", print_config(config));
     entry.slot = free_slot();
     ChildProcess child(launch_of(file_, directory_of(number), entry.slot));

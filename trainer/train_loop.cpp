@@ -116,7 +116,9 @@ class TrainRun {
   bool gives_up() const { return num_skips_ >= config().train.max_skips || (rewind_ && rewind_->times > kMostRewinds); }
   bool ends() const { return is_last() || asks_to_leave(request_) || gives_up() || rewind_; }
   bool saves() const {
-    return !rewind_ && (ends() || request_ == Request::kSave || falls_on(config().checkpoint.every));
+    if (rewind_) return false;
+    if (request_ == Request::kSave || asks_to_leave(request_)) return true;
+    return is_last() ? config().checkpoint.at_end : gives_up() || falls_on(config().checkpoint.every);
   }
   bool validates() const {
     return !rewind_ && validation_loader_ && (is_last() || falls_on(config().train.eval_every));
@@ -332,8 +334,9 @@ class TrainRun {
       return;
     }
     std::cout << "finished: " << replica_.step << " steps in " << duration_text(seconds()) << ", results in "
-              << config().run.directory() << "\nnext: engram generate " << checkpoint << " --prompt \"...\""
-              << std::endl;
+              << config().run.directory() << std::endl;
+    if (config().checkpoint.at_end)
+      std::cout << "next: engram generate " << checkpoint << " --prompt \"...\"" << std::endl;
   }
 
   Pulse& pulse_;

@@ -105,6 +105,12 @@ class NumberOfRanks(unittest.TestCase):
         self.assertIn("resuming from", output)
         self.assertEqual(corpus.csv_columns("four_again", *COLUMNS), before)
 
+    def test_a_run_of_metrics_alone_saves_nothing(self):
+        output = program.run_well(corpus.train("metrics_alone", "checkpoint.at_end=false"), 2)
+        self.assertNotIn("engram generate", output)
+        self.assertEqual(list((corpus.run_directory("metrics_alone") / "checkpoints").glob("*")), [])
+        self.assertEqual(corpus.csv_columns("metrics_alone", *COLUMNS), corpus.csv_columns("two", *COLUMNS))
+
 
 class Blend(unittest.TestCase):
     @staticmethod
