@@ -18,7 +18,8 @@ h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; marg
 table { border-collapse: collapse; font-size: 13px; margin: .6rem 0; display: block; overflow-x: auto; }
 th, td { padding: .2rem .55rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, .texts th, .texts td { text-align: left; }
-td:first-child, .texts td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
+td:first-child, .texts td:last-child, .trials td:nth-child(4), .trials td:last-child { white-space: normal;
+  overflow-wrap: anywhere; min-width: 6rem; }
 th { color: var(--faint); font-weight: 600; }
 pre { font-size: 12.5px; background: var(--panel); padding: .6rem .8rem; overflow-x: auto; }
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }

@@ -163,7 +163,7 @@ std::string memory_section(const ReportedBudget& budget) {
 }
 
 std::string trials_table(const SweepReport& report) {
-  std::string text = "<details><summary>All trials</summary>\n<table>\n";
+  std::string text = "<details><summary>All trials</summary>\n<table class=\"trials\">\n";
   text += table_row("th", {"trial", "sweep", "state", "point", "budget", "seed", "loss", "train loss", "seconds",
                            "starts", "reason"});
   for (const ReportedTrial& trial : report.trials) {
