@@ -204,7 +204,8 @@ void visit_fields(DenseOptimizerConfig& c, Visitor&& field) {
   field("beta1", c.beta1, Range{0, 0.999999}, "decay of the first moment");
   field("beta2", c.beta2, Range{0, 0.999999}, "decay of the second moment");
   field("eps", c.eps, Range{kLeastEpsilon, 1}, "added to the root of the corrected second moment");
-  field("weight_decay", c.weight_decay, Range{0, 1}, "decoupled decay per step, times the learning rate");
+  field("weight_decay", c.weight_decay, Range{0, 1},
+        "decoupled decay per step, times the learning rate; of all dense weights, gains of norms too");
 }
 
 template <class Visitor>
