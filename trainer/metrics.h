@@ -23,7 +23,7 @@ struct StepMetrics {
   double lr = kNotMeasured;    // of the dense part
   double tok_s = kNotMeasured;
   double flops = kNotMeasured;      // model FLOP/s, all ranks
-  double data_wait = kNotMeasured;  // share of the step spent waiting for data
+  double data_wait = kNotMeasured;  // time of loading a batch over that of a step; on CUDA no wait, it runs beside one
   double exchange = kNotMeasured;   // share of the step spent in row exchange
   int64_t mem = 0;                  // peak resident bytes of rank 0
   double experts_max_over_mean = kNotMeasured;

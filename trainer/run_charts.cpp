@@ -48,7 +48,7 @@ const std::array<Section, 4>& sections() {
        "",
        {{"tok_s", "Throughput", "tokens per second"},
         {"flops", "Arithmetic", "model FLOP per second"},
-        {"data_wait", "Waiting for data", "share of the step"},
+        {"data_wait", "Loading data", "time over that of the step, on CUDA beside it"},
         {"exchange", "Row exchange", "share of the step"},
         {"mem", "Memory", "bytes of rank 0"}}},
   }};
