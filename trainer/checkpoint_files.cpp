@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <map>
 
 #include "trainer/manifest.h"
@@ -18,6 +19,44 @@ std::string padded(const char* format, int64_t value) {
   char text[32];
   std::snprintf(text, sizeof(text), format, static_cast<long>(value));
   return text;
+}
+
+// The manifest goes first: as long as it is there, the checkpoint is whole and gets its name back.
+void remove_checkpoint(const std::string& path) {
+  const fs::path aside = set_aside_for_removal(path);
+  try {
+    fs::remove(aside / kManifestName);
+  } catch (const fs::filesystem_error&) {
+    fs::rename(aside, path);
+    throw;
+  }
+  fs::remove_all(aside);
+}
+
+// Adds what the system refuses to a list.
+void attempt(std::string& refused, const std::function<void()>& removal) {
+  try {
+    removal();
+  } catch (const fs::filesystem_error& error) {
+    refused.append("\n  ").append(error.what());
+  }
+}
+
+void remove_unfinished(const std::string& directory, std::string& refused) {
+  if (!fs::is_directory(directory)) return;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (!entry.path().filename().string().starts_with(kUnfinished)) continue;
+    attempt(refused, [&] { fs::remove_all(entry.path()); });
+  }
+}
+
+void prune(const std::string& directory, int64_t keep, int64_t keep_every, std::string& refused) {
+  const std::vector<std::string> all = complete_checkpoints(directory);
+  for (int64_t i = 0; i < std::ssize(all) - keep; ++i) {
+    const std::string& path = all[static_cast<size_t>(i)];
+    const bool stays = keep_every > 0 && step_of_checkpoint(fs::path(path).filename()) % keep_every == 0;
+    if (!stays) attempt(refused, [&] { remove_checkpoint(path); });
+  }
 }
 
 }  // namespace
@@ -49,32 +88,23 @@ std::vector<std::string> complete_checkpoints(const std::string& directory) {
   return in_order;
 }
 
-void remove_checkpoint(const std::string& checkpoint) {
-  if (!fs::exists(checkpoint)) return;
-  const fs::path path = checkpoint,
-                 doomed = path.parent_path() / (std::string(kUnfinished) + "old." + path.filename().string());
-  fs::remove_all(doomed);
-  fs::rename(path, doomed);
-  fs::remove_all(doomed);
-}
-
-void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every) {
-  const std::vector<std::string> all = complete_checkpoints(directory);
-  for (int64_t i = 0; i < std::ssize(all) - keep; ++i) {
-    const std::string& path = all[static_cast<size_t>(i)];
-    if (keep_every == 0 || step_of_checkpoint(fs::path(path).filename()) % keep_every != 0) remove_checkpoint(path);
-  }
-}
-
 std::string unfinished_checkpoint(const std::string& directory, int64_t step) {
   return directory + "/" + std::string(kUnfinished) + checkpoint_name(step);
 }
 
-void remove_unfinished_checkpoints(const std::string& directory) {
-  if (!fs::is_directory(directory)) return;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    if (entry.path().filename().string().starts_with(kUnfinished)) fs::remove_all(entry.path());
-  }
+std::string set_aside_for_removal(const std::string& checkpoint) {
+  const fs::path path = checkpoint,
+                 aside = path.parent_path() / (std::string(kUnfinished) + "old." + path.filename().string());
+  fs::remove_all(aside);
+  fs::rename(path, aside);
+  return aside;
+}
+
+std::string remove_old_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every) {
+  std::string refused;
+  attempt(refused, [&] { remove_unfinished(directory, refused); });
+  attempt(refused, [&] { prune(directory, keep, keep_every, refused); });
+  return refused.empty() ? refused : "could not be removed, which the next save tries again:" + refused;
 }
 
 }  // namespace engram

@@ -17,15 +17,14 @@ std::string rank_file_name(int64_t rank, int64_t world_size);
 // Paths of the complete checkpoints under a directory, those with a manifest, oldest first.
 std::vector<std::string> complete_checkpoints(const std::string& directory);
 
-// Under another name first, so that a checkpoint that is removed by half is none.
-void remove_checkpoint(const std::string& checkpoint);
-
-// Removes the complete checkpoints but the newest `keep` and those whose step is a multiple of `keep_every` (0: none).
-void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every);
-
-// A checkpoint that is being written or removed is called "tmp." and more; these are the remains of those that nobody
-// finished.
+// A checkpoint that is being written, or was until it was set aside to be removed, is called "tmp." and more, so that
+// by half it is none.
 std::string unfinished_checkpoint(const std::string& directory, int64_t step);
-void remove_unfinished_checkpoints(const std::string& directory);
+std::string set_aside_for_removal(const std::string& checkpoint);
+
+// Removes what nobody finished, and the complete checkpoints but the newest `keep` and those whose step is a multiple
+// of `keep_every` (0: none). Returns what the system does not let it remove, in words for the user, "" for nothing:
+// that stays for the next call, and a checkpoint of which nothing was removed stays one.
+std::string remove_old_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every);
 
 }  // namespace engram

@@ -79,7 +79,8 @@ void CheckpointSaver::work(Piece piece) {
 void CheckpointSaver::prepare() const {
   constexpr double kMargin = 1.1;
   fs::create_directories(directory_);
-  remove_unfinished_checkpoints(directory_);
+  const CheckpointConfig& config = replica_.config.checkpoint;
+  remove_old_checkpoints(directory_, config.keep, config.keep_every);  // what is left by now is told after the save
   check_free_space(directory_, static_cast<int64_t>(kMargin * static_cast<double>(owned_bytes_)));
   const std::string unfinished = unfinished_checkpoint(directory_, manifest_.step);
   fs::create_directory(unfinished);
@@ -106,11 +107,11 @@ void CheckpointSaver::publish() {
   for (const Manifest::File& file : manifest_.files) check_seen(unfinished + "/" + file.name, file.num_bytes);
   manifest_.files.insert(manifest_.files.begin(), describe(unfinished, kConfigName));
   write_manifest(unfinished, manifest_);
-  remove_checkpoint(path);  // the same step of an earlier attempt
+  if (fs::exists(path)) set_aside_for_removal(path);  // the same step of an earlier attempt
   fs::rename(unfinished, path);
   sync_directory(directory_);
   const CheckpointConfig& config = replica_.config.checkpoint;
-  prune_checkpoints(directory_, config.keep, config.keep_every);
+  unremoved_ = remove_old_checkpoints(directory_, config.keep, config.keep_every);
 }
 
 void CheckpointSaver::gather_files() {
@@ -153,6 +154,7 @@ std::optional<SavedCheckpoint> CheckpointSaver::advance() {
     start(piece_ == Piece::kPrepare ? Piece::kWrite : Piece::kPublish);
     return std::nullopt;
   }
+  if (!unremoved_.empty() && tell_) tell_(unremoved_);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun_at_;
   SavedCheckpoint saved{
       .step = manifest_.step, .seconds = elapsed.count(), .stall_seconds = stall_seconds_ + watch.seconds()};

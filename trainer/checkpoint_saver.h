@@ -32,14 +32,16 @@ struct SavedCheckpoint {
 //   ... steps, each of which sums num_ended() over the ranks ...
 //   if (saver.all_ended(sum)) saved = saver.advance();
 //
-// A piece that the system refuses on any rank (IoError) leaves the checkpoints of other steps as they were. The save is
+// What is left of old checkpoints, because the system refuses to remove it, fails no save. A piece that the system
+// refuses on any rank (IoError) leaves the checkpoints of other steps as they were. The save is
 // tried again from its beginning, kTries times in all, with growing pauses from checkpoint.retry_seconds on; then all
 // ranks throw.
 class CheckpointSaver {
  public:
   static constexpr int kTries = 5;
 
-  // `tell` hears on rank 0 what went wrong and is tried again. The replica must outlive the saver.
+  // `tell` hears on rank 0 what went wrong and is tried again, now or with the next save. The replica must outlive the
+  // saver.
   CheckpointSaver(Replica& replica, RunIdentity identity, std::string directory,
                   std::function<void(const std::string&)> tell = {});
 
@@ -78,6 +80,7 @@ class CheckpointSaver {
   Manifest manifest_;
   Manifest::File own_file_;
   int64_t owned_bytes_ = 0;  // of all ranks
+  std::string unremoved_;    // of the old checkpoints; rank 0
   int tries_ = 0;
   Piece piece_ = Piece::kPrepare;
   std::chrono::steady_clock::time_point begun_at_;

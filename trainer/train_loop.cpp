@@ -179,9 +179,10 @@ class TrainRun {
   }
 
   // Of a save or a removal that the run before did not finish.
-  void remove_remains() const {
-    remove_unfinished_checkpoints(checkpoints());
-    prune_checkpoints(checkpoints(), config().checkpoint.keep, config().checkpoint.keep_every);
+  void remove_remains() {
+    const CheckpointConfig& settings = config().checkpoint;
+    const std::string refused = remove_old_checkpoints(checkpoints(), settings.keep, settings.keep_every);
+    if (!refused.empty()) tell_fault(refused);
   }
 
   void begin_prepare_of(int64_t step) {

@@ -38,8 +38,7 @@ class Disk(unittest.TestCase):
     def check_goes_on(self, name):
         program.run_well(corpus.train(name, *SETTINGS))
         self.assertEqual(corpus.csv_columns(name, *COLUMNS), corpus.csv_columns("counted", *COLUMNS))
-        found = sorted(path.name for path in (corpus.run_directory(name) / "checkpoints").iterdir())
-        self.assertEqual(found, ["step-00000002", "step-00000004"])
+        self.assertEqual(self.left(name), ["step-00000002", "step-00000004"])
 
     def test_every_call_of_a_save(self):
         calls = self.calls()
@@ -65,6 +64,28 @@ class Disk(unittest.TestCase):
         self.assertTrue(all("/checkpoints" in problem for problem in tries), output)
         self.assertIn(reason, output)  # HDF5's own messages come below, over several lines
         self.check_goes_on(name)
+
+    def left(self, name):
+        return sorted(path.name for path in (corpus.run_directory(name) / "checkpoints").iterdir())
+
+    def test_old_checkpoints_that_cannot_be_removed(self):
+        one = ("checkpoint.keep=1", *(setting for setting in SETTINGS if "keep" not in setting))
+        steps = ["step-00000002", "step-00000004"]
+        for calls, remains in (("remove", steps), ("unlinkat", ["step-00000004", "tmp.old.step-00000002"])):
+            with self.subTest(calls=calls):
+                name = "unremoved_" + calls
+                shim = program.shim_environment(calls=calls, first=0, count=1000000, errno=errno.EACCES)
+                for start in range(2):  # what is left does not end the next run either
+                    code, output = program.run(corpus.train(name, *one), environment=shim)
+                    self.assertEqual(code, 0, output)
+                    self.assertIn("Permission denied", output)
+                    self.assertEqual(self.left(name), remains)
+                    problems = [event["problem"] for event in corpus.events(name, "fault")]
+                    self.assertEqual(len(problems), start + 1, problems)
+                    self.assertIn("could not be removed, which the next save tries again", problems[-1])
+                program.run_well(corpus.train(name, *one))
+                self.assertEqual(self.left(name), ["step-00000004"])
+                self.assertEqual(len(corpus.csv_columns(name, *COLUMNS)), 4)
 
     def test_a_directory_that_nobody_may_write(self):
         if os.geteuid() == 0:

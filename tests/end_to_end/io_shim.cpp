@@ -2,6 +2,7 @@
 // the process end there:
 //
 //   ENGRAM_SHIM_PATH   part of the paths that count
+//   ENGRAM_SHIM_CALLS  names of the calls that count; all but read where it is not set
 //   ENGRAM_SHIM_RANK   the MPI rank that counts; all where it is not set
 //   ENGRAM_SHIM_FIRST  number of the first call that fails, from 0; none where it is not set
 //   ENGRAM_SHIM_COUNT  how many fail from there on
@@ -9,7 +10,7 @@
 //                      "slow": it takes eight seconds and does not fail
 //   ENGRAM_SHIM_LOG    file that gets a line per call: number and name
 //
-// Counted are write, pwrite, fsync, rename, mkdir, remove and unlinkat.
+// Known are read, write, pwrite, fsync, rename, mkdir, remove and unlinkat.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -40,6 +41,12 @@ bool is_chosen_rank() {
   return wanted == nullptr || (rank != nullptr && std::strcmp(wanted, rank) == 0);
 }
 
+bool is_chosen_call(const char* call) {
+  const char* chosen = std::getenv("ENGRAM_SHIM_CALLS");
+  if (chosen == nullptr) return std::strcmp(call, "read") != 0;
+  return (" " + std::string(chosen) + " ").find(" " + std::string(call) + " ") != std::string::npos;
+}
+
 bool counts(const char* path) {
   const char* part = std::getenv("ENGRAM_SHIM_PATH");
   return part != nullptr && std::strstr(path, part) != nullptr;
@@ -68,7 +75,7 @@ void log(long number, const char* call) {
 // Whether this call is one that fails; sets errno then.
 template <class Target>
 bool fails(const Target& target, const char* call) {
-  if (!is_chosen_rank() || !counts(target)) return false;
+  if (!is_chosen_rank() || !is_chosen_call(call) || !counts(target)) return false;
   const long number = num_calls++;
   log(number, call);
   const long first = number_of("ENGRAM_SHIM_FIRST", -1), count = number_of("ENGRAM_SHIM_COUNT", 1);
@@ -87,6 +94,9 @@ bool fails(const Target& target, const char* call) {
 
 extern "C" {
 
+ssize_t read(int file, void* data, size_t size) {
+  return fails(file, "read") ? -1 : next<decltype(read)>("read")(file, data, size);
+}
 ssize_t write(int file, const void* data, size_t size) {
   return fails(file, "write") ? -1 : next<decltype(write)>("write")(file, data, size);
 }
