@@ -6,11 +6,15 @@
 
 namespace engram {
 
-// Calls `use` with every whole line of a file of JSON lines that is an object with a step, such as metrics.jsonl.
-// Others, and a file that is not there, are passed over.
-void each_step_line(const std::string& path, const std::function<void(const nlohmann::json&)>& use);
+// Calls use(object, "FILE:LINE: ") with every whole line of a file of JSON lines that is an object with a step, such as
+// metrics.jsonl. Others, and a file that is not there, are passed over. Throws Error where a step is beyond 64 bits.
+using UseStepLine = std::function<void(const nlohmann::json&, const std::string& where)>;
+void each_step_line(const std::string& path, const UseStepLine& use);
 
 // The number of that name; NaN where there is none.
 double number_in(const nlohmann::json& object, const char* name);
+
+// The text of that name; "" where there is none. Throws Error with `where` in front where it is something else.
+std::string text_in(const nlohmann::json& object, const char* name, const std::string& where);
 
 }  // namespace engram

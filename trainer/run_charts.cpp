@@ -55,10 +55,17 @@ const std::array<Section, 4>& sections() {
   return kSections;
 }
 
-// Steps are comparable where a step of every run trains on as many tokens.
-bool same_step_tokens(std::span<const RunRecord> runs) {
+// NaN where the run does not say.
+double step_tokens(const RunRecord& run) { return run.last("tokens") / run.last("step"); }
+
+// Steps are comparable where a step of every run trains on as many tokens, and all there is where one does not say.
+bool compares_steps(std::span<const RunRecord> runs) {
   std::set<double> sizes;
-  for (const RunRecord& run : runs) sizes.insert(std::round(run.column("tokens").back() / run.column("step").back()));
+  for (const RunRecord& run : runs) {
+    const double size = std::round(step_tokens(run));
+    if (!std::isfinite(size)) return true;
+    sizes.insert(size);
+  }
   return sizes.size() == 1;
 }
 
@@ -66,7 +73,7 @@ class Charts {
  public:
   explicit Charts(std::span<const RunRecord> runs)
       : runs_(runs),
-        x_name_(same_step_tokens(runs) ? "step" : "tokens"),
+        x_name_(compares_steps(runs) ? "step" : "tokens"),
         most_points_(std::min<size_t>(300, 1500 / runs.size())) {}
 
   std::string of_column(const Described& about) {
@@ -130,7 +137,7 @@ class Charts {
   }
 
   std::vector<ChartPoint> validations(const RunRecord& run) const {
-    const double scale = x_name_ == "step" ? 1 : run.column("tokens").back() / run.column("step").back();
+    const double scale = x_name_ == "step" ? 1 : step_tokens(run);
     std::vector<double> x, y;
     for (const RunEvent& event : run.events) {
       x.push_back(static_cast<double>(event.step) * scale);

@@ -26,11 +26,13 @@ void add_step(RunRecord& run, const Json& line) {
   for (auto& [name, column] : run.columns) column.resize(before + 1, kNotMeasured);
 }
 
-RunEvent event_of(const Json& line) {
-  RunEvent event{.step = line["step"], .kind = line.value("event", ""), .time = line.value("time", ""), .fields = {}};
+RunEvent event_of(const Json& line, const std::string& where) {
+  RunEvent event{
+      .step = line["step"], .kind = text_in(line, "event", where), .time = text_in(line, "time", where), .fields = {}};
   event.loss = event.kind == "eval" ? number_in(line, "loss") : kNotMeasured;
   for (const auto& [name, value] : line.items()) {
-    if (name == "step" || name == "event" || name == "time") continue;
+    const bool is_foreign = value.is_structured();  // no event has such a field, and dump() recurs into it
+    if (name == "step" || name == "event" || name == "time" || is_foreign) continue;
     event.fields[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }
   return event;
@@ -52,6 +54,11 @@ const std::vector<double>& RunRecord::column(const std::string& column_name) con
   return found == columns.end() ? kNone : found->second;
 }
 
+double RunRecord::last(const std::string& column_name) const {
+  const std::vector<double>& values = column(column_name);
+  return values.empty() ? kNotMeasured : values.back();
+}
+
 const RunEvent* RunRecord::last_event(std::initializer_list<std::string_view> kinds) const {
   const auto found = std::find_if(events.rbegin(), events.rend(), [&](const RunEvent& event) {
     return std::find(kinds.begin(), kinds.end(), event.kind) != kinds.end();
@@ -62,10 +69,11 @@ const RunEvent* RunRecord::last_event(std::initializer_list<std::string_view> ki
 RunRecord read_run(const std::string& directory) {
   RunRecord run;
   run.name = fs::path(directory + "/").parent_path().filename().string();
-  each_step_line(directory + "/metrics.jsonl", [&](const Json& line) { add_step(run, line); });
+  each_step_line(directory + "/metrics.jsonl", [&](const Json& line, const std::string&) { add_step(run, line); });
   ENGRAM_CHECK(!run.column("step").empty(), directory,
                "/metrics.jsonl: has no step; wanted the directory of a run (run.dir/run.name)");
-  each_step_line(directory + "/events.jsonl", [&](const Json& line) { run.events.push_back(event_of(line)); });
+  each_step_line(directory + "/events.jsonl",
+                 [&](const Json& line, const std::string& where) { run.events.push_back(event_of(line, where)); });
   run.config = config_of(directory);
   return run;
 }

@@ -27,11 +27,13 @@ struct RunRecord {
 
   // The column; empty where there is none.
   const std::vector<double>& column(const std::string& name) const;
+  // Its value in the last line; NaN where there is none.
+  double last(const std::string& name) const;
   // The last event of one of the kinds; null where there is none.
   const RunEvent* last_event(std::initializer_list<std::string_view> kinds) const;
 };
 
-// Throws Error where `directory` holds no step of a run.
+// Throws Error where `directory` holds no step of a run, or an event whose kind or time is no text.
 RunRecord read_run(const std::string& directory);
 
 }  // namespace engram

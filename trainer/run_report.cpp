@@ -54,10 +54,11 @@ std::vector<double> validation_losses(const RunRecord& run) {
 }
 
 std::string progress_of(const RunRecord& run) {
-  const auto step = static_cast<int64_t>(run.column("step").back());
-  if (!run.config) return fmt::format("{}", step);
-  return step >= run.config->train.steps ? fmt::format("{}, finished", step)
-                                         : fmt::format("{} of {}", step, run.config->train.steps);
+  const double step = run.last("step");
+  if (!run.config) return fmt::format("{:.0f}", step);
+  return step >= static_cast<double>(run.config->train.steps)
+             ? fmt::format("{:.0f}, finished", step)
+             : fmt::format("{:.0f} of {}", step, run.config->train.steps);
 }
 
 int64_t count_of(const RunRecord& run, std::string_view kind) {
@@ -73,7 +74,7 @@ std::vector<std::string> outcome_cells(const RunRecord& run) {
   const auto last = std::span(losses).last((losses.size() + 9) / 10);
   return {run.name,
           progress_of(run),
-          scaled(run.column("tokens").back()),
+          scaled(run.last("tokens")),
           number(mean(last)),
           number(has_validation ? validations.back() : kNotMeasured),
           number(has_validation ? *std::min_element(validations.begin(), validations.end()) : kNotMeasured),

@@ -15,6 +15,7 @@ namespace {
 // In units of the picture; its width is that of the page's column.
 constexpr double kWidth = 560, kHeight = 220;                      // of the plot
 constexpr double kLeft = 52, kRight = 14, kTop = 8, kBottom = 22;  // around it
+constexpr double kLeastRange = 1e-300, kLargest = 1e300;           // of an axis: beyond them no step is a number
 constexpr size_t kFewPoints = 40;  // of a line: each gets a dot, and none may lie outside
 
 struct Axis {
@@ -31,8 +32,8 @@ struct Axis {
 
 // An axis of one value gets room around it.
 Axis widened(Axis axis) {
-  if (axis.high > axis.low) return axis;
-  const double room = axis.low == 0 ? 1 : std::abs(axis.low) / 2;
+  if (axis.high - axis.low >= kLeastRange) return axis;
+  const double room = std::abs(axis.low) < kLeastRange ? 1 : std::abs(axis.low) / 2;
   return {axis.low - room, axis.high + room};
 }
 
@@ -165,15 +166,15 @@ std::string line_classes(int style) {
 }
 
 std::vector<ChartPoint> chart_points(std::span<const double> x, std::span<const double> y, size_t most) {
-  std::vector<ChartPoint> finite;
+  std::vector<ChartPoint> drawn;
   for (size_t i = 0; i < x.size(); ++i) {
-    if (std::isfinite(x[i]) && std::isfinite(y[i])) finite.push_back({x[i], y[i], y[i], y[i]});
+    if (std::abs(x[i]) < kLargest && std::abs(y[i]) < kLargest) drawn.push_back({x[i], y[i], y[i], y[i]});
   }
-  const size_t together = (finite.size() + most - 1) / most;
-  if (together <= 1) return finite;
+  const size_t together = (drawn.size() + most - 1) / most;
+  if (together <= 1) return drawn;
   std::vector<ChartPoint> points;
-  for (size_t begin = 0; begin < finite.size(); begin += together) {
-    const std::span group = std::span(finite).subspan(begin, std::min(together, finite.size() - begin));
+  for (size_t begin = 0; begin < drawn.size(); begin += together) {
+    const std::span group = std::span(drawn).subspan(begin, std::min(together, drawn.size() - begin));
     ChartPoint point{.x = group.back().x, .y = 0, .low = group[0].y, .high = group[0].y};
     for (const ChartPoint& one : group) {
       point.y += one.y / static_cast<double>(group.size());

@@ -14,7 +14,7 @@ struct ChartPoint {
 struct ChartLine {
   std::string name;
   int style = 0;                   // which colour and dashes: see line_classes()
-  std::vector<ChartPoint> points;  // ascending by x, all finite
+  std::vector<ChartPoint> points;  // ascending by x, all below 1e300
 };
 
 struct Chart {
@@ -29,7 +29,7 @@ inline constexpr int kNumLineStyles = 12;
 // The classes of html_page.h's style that draw a line: "c1", "c1 dashed".
 std::string line_classes(int style);
 
-// The finite ones of the values, neighbours drawn together where there are more than `most`.
+// The values below 1e300, neighbours drawn together where there are more than `most`.
 std::vector<ChartPoint> chart_points(std::span<const double> x, std::span<const double> y, size_t most);
 
 // A <figure> for a page of html_page.h: axes, a line for each that has points, the range of what was drawn together as

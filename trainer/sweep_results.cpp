@@ -19,7 +19,7 @@ TrialFiles read_trial_files(const std::string& directory, const TrialFacts& fact
   double loss_sum = 0;
   int64_t loss_count = 0;
   std::map<int64_t, double> seconds_at;
-  each_step_line(directory + "/metrics.jsonl", [&](const Json& line) {
+  each_step_line(directory + "/metrics.jsonl", [&](const Json& line, const std::string&) {
     files.last_step = line["step"];
     const double seconds = step_tokens / number_in(line, "tok_s");
     if (std::isfinite(seconds)) files.seconds += seconds;
@@ -32,8 +32,8 @@ TrialFiles read_trial_files(const std::string& directory, const TrialFacts& fact
   });
   if (loss_count > 0) files.train_loss = loss_sum / static_cast<double>(loss_count);
   std::map<int64_t, double> losses;  // a resumed trial may have validated a step twice, with one result
-  each_step_line(directory + "/events.jsonl", [&](const Json& line) {
-    if (line.value("event", "") == "eval") losses[line["step"]] = number_in(line, "loss");
+  each_step_line(directory + "/events.jsonl", [&](const Json& line, const std::string& where) {
+    if (text_in(line, "event", where) == "eval") losses[line["step"]] = number_in(line, "loss");
   });
   for (const auto& [step, loss] : losses) {
     const auto at = seconds_at.find(step);

@@ -151,6 +151,33 @@ class Report(unittest.TestCase):
         self.assertAlmostEqual(loss[-1][0], 5000, delta=5)
         self.assertIn("new.column", page.curves)
 
+    def foreign(self, metrics, events):
+        """The directory of a run that another program wrote."""
+        directory = corpus.path / "foreign"
+        directory.mkdir(exist_ok=True)
+        (directory / "metrics.jsonl").write_text("".join(line + "\n" for line in metrics), encoding="utf-8")
+        (directory / "events.jsonl").write_text("".join(line + "\n" for line in events), encoding="utf-8")
+        return directory
+
+    def test_a_column_that_is_absent_is_not_drawn(self):
+        step = '{"step": 1, "event": "eval", "loss": 3, "nested": [1]}'
+        directory = self.foreign(['{"step": 1, "loss": 2.0}', '{"step": 2, "loss": 1.5}'], [step])
+        page = self.page(directory, num_charts=2)
+        self.check_curve(page, "Training loss", "", [(1, 2.0), (2, 1.5)])
+        self.check_curve(page, "Validation loss", "", [(1, 3.0)])
+        self.assertEqual(page.row("foreign")[1:5], ["2", "-", "1.5000", "3.0000"])
+        beside = self.page(corpus.run_directory("plain"), directory, num_charts=10)
+        self.check_curve(beside, "Training loss", "foreign", [(1, 2.0), (2, 1.5)])
+
+    def test_an_event_that_is_none_is_refused(self):
+        for line, problem in (('{"step": 1, "event": 5}', "event: got number, wanted a text"),
+                              ('{"step": 1, "time": [5]}', "time: got array, wanted a text"),
+                              ('{"step": 18446744073709551615}', "step: got 18446744073709551615, wanted an")):
+            directory = self.foreign(['{"step": 1, "loss": 2.0}'], ['{"step": 0, "event": "start"}', line])
+            code, output = program.run(["report", directory])
+            self.assertEqual(code, 65, output)
+            self.assertIn(f"events.jsonl:2: {problem}", output)
+
     def test_what_is_no_run_is_refused(self):
         code, output = program.run(["report", corpus.path])
         self.assertEqual(code, 65)

@@ -21,8 +21,8 @@ Chart chart_of(std::vector<ChartPoint> points) {
   return {.title = "a < b", .unit = "", .x_name = "step", .lines = {{"run", 7, std::move(points)}}, .marks = {}};
 }
 
-TEST(ChartPoints, FewStayAsTheyAreWithoutWhatIsNotFinite) {
-  const std::vector<double> x{1, 2, 3, 4}, y{5, NAN, INFINITY, 8};
+TEST(ChartPoints, FewStayAsTheyAreWithoutWhatHasNoPlace) {
+  const std::vector<double> x{1, 2, 3, 4}, y{5, NAN, -1e308, 8};
   const auto points = chart_points(x, y, 4);
   ASSERT_EQ(points.size(), 2u);
   EXPECT_EQ(points[1].x, 4);
@@ -50,6 +50,10 @@ TEST(ChartFigure, OfOneValueHasRoomAroundIt) {
   EXPECT_EQ(count(svg, "nan"), 0u);
   EXPECT_EQ(count(svg, "<circle"), 1u);
   EXPECT_EQ(count(svg, "a &lt; b"), 2u);
+}
+
+TEST(ChartFigure, ValuesThatNoStepTellsApartHaveRoomAroundThem) {
+  EXPECT_NE(chart_figure(chart_of({{1, 0, 0, 0}, {2, 5e-324, 5e-324, 5e-324}})).find("-1.1 1.1\""), std::string::npos);
 }
 
 TEST(ChartFigure, TheOutermostOfManyPointsDoNotSetTheAxis) {
