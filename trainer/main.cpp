@@ -54,7 +54,6 @@ constexpr auto run_alone = Overloaded{
     [](const CheckpointDiffCommand& c) { run_checkpoint_diff(c); },
     [](const CheckpointExportCommand& c) { run_checkpoint_export(c); },
     [](const SweepPlanCommand& c) { run_sweep_plan(c); },
-    [](const SweepRunCommand& c) { run_sweep(c); },
     [](const SweepAddCommand& c) { run_sweep_add(c); },
     [](const SweepStatusCommand& c) { run_sweep_status(c); },
     [](const SweepReportCommand& c) { run_sweep_report(c); },
@@ -70,6 +69,7 @@ int run(Communicator& world, Pulse& pulse, const Command& command) {
   int code = kExitOk;
   std::visit(Overloaded{[&](const TrainCommand& c) { code = run_train(world, pulse, c); },
                         [&](const DoctorCommand& c) { code = run_doctor(world, c); },
+                        [&](const SweepRunCommand& c) { code = world.rank() == 0 ? run_sweep(c) : kExitOk; },
                         [&](const EvalCommand& c) { run_eval(world, c); },
                         [&](const GenerateCommand& c) { run_generate(world, c); },
                         [&](const ExplainCommand& c) { run_explain(world, c); },

@@ -10,6 +10,8 @@
 #include "data/atomic_file.h"
 #include "data/file_lock.h"
 #include "trainer/config.h"
+#include "trainer/exit_codes.h"
+#include "trainer/requests.h"
 #include "trainer/sweep_launch.h"
 #include "trainer/sweep_report.h"
 #include "trainer/sweep_run.h"
@@ -80,7 +82,7 @@ void run_sweep_plan(const SweepPlanCommand& command) {
   std::cout << plan_text(file, make_plan(file));
 }
 
-void run_sweep(const SweepRunCommand& command) {
+int run_sweep(const SweepRunCommand& command) {
   const SweepFile file = load_sweep(command.config, command.sets);
   const SweepPlan plan = make_plan(file);
   for (const SweepPoint& point : plan.points) check_trainable(point.config);
@@ -93,11 +95,13 @@ void run_sweep(const SweepRunCommand& command) {
   skip_trials(command.skip, journal);
   if (command.slurm) {
     write_slurm_array(command, file, journal);
-    return;
+    return kExitOk;
   }
-  const int64_t failed = run_trials(file, plan, {command.jobs, command.trials, command.retry}, std::cout);
+  const auto [failed, left] = run_trials(file, plan, {command.jobs, command.trials, command.retry}, std::cout);
+  if (left > 0 && signalled() == Request::kPreempt) return kExitRequeue;
   ENGRAM_CHECK(failed == 0, failed, " trials failed; why is above and in output.log of their directories under ",
                trials_directory(file.directory()), "; `engram sweep run --retry` runs them once more");
+  return kExitOk;
 }
 
 void run_sweep_add(const SweepAddCommand& command) {

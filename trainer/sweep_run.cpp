@@ -24,8 +24,13 @@ namespace {
 
 constexpr int64_t kMostInterruptions = 50;  // in a row without a new checkpoint: then something kills it for a reason
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
+constexpr auto kTimeToSave = std::chrono::minutes(2);  // a job of Slurm has three
+constexpr auto kTimeToDie = std::chrono::seconds(10);  // of a killed trial, whose ranks outlive their launcher
 
 bool asked_to_stop() { return asks_to_leave(signalled()); }
+
+// Whether a trial that ended so would end so again.
+bool is_hopeless(int code) { return code == kExitUsage || code == kExitData || code == kExitGiveUp; }
 
 // A trial that this process looks after: started by it, or by a manager that died.
 struct Watched {
@@ -45,7 +50,7 @@ class Manager {
     for (const PlannedTrial& trial : plan.trials) configs_.emplace(trial.digest, trial.config);
   }
 
-  int64_t run() {
+  SweepRunResult run() {
     queue_again();
     out_ << fmt::format("{} trials, {} at once, {} done already; journal in {}\n", mine().size(), jobs_,
                         count(TrialState::kDone), file_.directory())
@@ -148,11 +153,14 @@ class Manager {
       finish(entry, *outcome);
       return;
     }
-    const bool is_interruption = code >= 128 || code == kExitRequeue;
-    entry.fruitless = newest_step(number) > entry.checkpoint ? 0 : entry.fruitless + 1;
+    const bool is_interruption = stopping_ || code >= 128 || code == kExitRequeue;
+    if (newest_step(number) > entry.checkpoint)
+      entry.fruitless = 0;
+    else if (!stopping_)
+      ++entry.fruitless;
     entry.reason = code == kNoExitCode ? "its manager ended" : fmt::format("ended with code {}", code);
     const int64_t most = is_interruption ? kMostInterruptions : file_.sweep.attempts;
-    const bool is_final = code == kExitUsage || entry.fruitless >= most;
+    const bool is_final = is_hopeless(code) || entry.fruitless >= most;
     entry.state = is_final ? TrialState::kFailed : TrialState::kQueued;
     if (is_final) entry.reason += "; last said: " + last_line(directory_of(number) + "/output.log");
     journal_.record(entry);
@@ -216,28 +224,33 @@ class Manager {
     tell(entry, entry.checkpoint > 0 ? fmt::format("goes on from step {}", entry.checkpoint) : "starts");
   }
 
+  // Trials that do not save in time go on from an older checkpoint.
   void stop_all() {
     out_ << "stopping on request\n" << std::flush;
-    for (const auto& [number, watched] : watched_) signal_group(journal_.trial(number).process, SIGTERM);
-    constexpr int kPatience = 200;  // polls: ten seconds
-    for (int i = 0; i < kPatience && !watched_.empty(); ++i) {
-      look_after();
-      std::this_thread::sleep_for(kPollInterval);
-    }
-    for (const auto& [number, watched] : watched_) signal_group(journal_.trial(number).process, SIGKILL);
+    stopping_ = true;
+    end_all(SIGUSR2, kTimeToSave);  // at a SIGTERM mpirun would kill the ranks before they have saved
+    end_all(SIGKILL, kTimeToDie);
   }
 
-  int64_t summary() {
+  void end_all(int signal, std::chrono::seconds patience) {
+    for (const auto& [number, watched] : watched_) signal_group(journal_.trial(number).process, signal);
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (; !watched_.empty() && std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(kPollInterval)) {
+      look_after();
+    }
+  }
+
+  SweepRunResult summary() {
+    const int64_t left = count(TrialState::kQueued) + count(TrialState::kRunning);
     out_ << fmt::format("{} done, {} failed, {} skipped, {} left of {} trials\n", count(TrialState::kDone),
-                        count(TrialState::kFailed), count(TrialState::kSkipped),
-                        count(TrialState::kQueued) + count(TrialState::kRunning), mine().size());
+                        count(TrialState::kFailed), count(TrialState::kSkipped), left, mine().size());
     for (const int64_t number : mine()) {
       const TrialEntry& entry = journal_.trial(number);
       if (entry.state == TrialState::kFailed) out_ << name_of(entry) << ": " << entry.reason << "\n";
     }
     if (options_.only.empty()) out_ << "next: engram sweep report " << file_.directory() << "\n";
     out_ << std::flush;
-    return count(TrialState::kFailed);
+    return {.failed = count(TrialState::kFailed), .left = left};
   }
 
   static constexpr int kNoExitCode = 255;  // not known: it was nobody's child any more
@@ -247,13 +260,15 @@ class Manager {
   std::ostream& out_;
   int64_t jobs_;
   SweepJournal journal_;
+  bool stopping_ = false;                     // what ends now was asked to
   std::map<std::string, RunConfig> configs_;  // by digest
   std::map<int64_t, Watched> watched_;        // by trial
 };
 
 }  // namespace
 
-int64_t run_trials(const SweepFile& file, const SweepPlan& plan, const SweepRunOptions& options, std::ostream& out) {
+SweepRunResult run_trials(const SweepFile& file, const SweepPlan& plan, const SweepRunOptions& options,
+                          std::ostream& out) {
   return Manager(file, plan, options, out).run();
 }
 

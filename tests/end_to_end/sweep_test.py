@@ -163,9 +163,17 @@ class OneSweep(unittest.TestCase):
         self.assertEqual(code, 65, output)
         self.assertIn("5 done, 1 failed", output)
         self.assertIn("metrics.jsonl: is not a file", output)
-        self.assertEqual(small.states()[1]["starts"], 3)
+        self.assertEqual(small.states()[1]["starts"], 1, "65 would come again")
         blocked.rmdir()
         self.assertIn("6 done, 0 failed", program.run_well(small.command("run", "--retry")))
+
+    def test_a_failure_that_may_pass_is_tried_again(self):
+        small = sweep.Sweep(corpus, "again", ranks=2)
+        nowhere = dict(program.ENVIRONMENT, PATH=str(corpus.path))  # no mpirun there
+        code, output = program.run(small.command("run", "--trial", "1"), environment=nowhere)
+        self.assertEqual(code, 65, output)
+        self.assertIn("ended with code 127", output)
+        self.assertEqual(small.states()[1]["starts"], 3)
 
     def test_a_slurm_array_names_the_trials_that_are_left(self):
         small = sweep.Sweep(corpus, "slurm")
@@ -307,12 +315,34 @@ class Killed(unittest.TestCase):
         code, output = program.run(small.command("run"))
         self.assertEqual(code, 65, output)
         self.assertIn("another `engram sweep run` works on it", output)
-        manager.send_signal(signal.SIGTERM)
+        self.stop(small, manager, signal.SIGTERM, 75)
+        self.assertIn("6 done", program.run_well(small.command("run")))
+
+    def stop(self, small, manager, number, code):
+        """Sends the signal; the manager must end with that code, and no trial be left running or blamed."""
+        manager.send_signal(number)
         output = manager.communicate(timeout=program.TIME_LIMIT)[0].decode()
-        self.assertEqual(manager.returncode, 0, output)
+        self.assertEqual(manager.returncode, code, output)
         self.assertIn("stopping on request", output)
         self.assertEqual(self.running(small), [])
-        self.assertIn("6 done", program.run_well(small.command("run")))
+        self.assertEqual({record["fruitless"] for record in small.states().values() if record}, {0})
+
+    def test_a_signal_says_whether_a_sweep_shall_be_started_again(self):
+        small = sweep.Sweep(corpus, "stopped")
+        for number, code in ((signal.SIGUSR2, 75), (signal.SIGINT, 0), (signal.SIGTERM, 75)):
+            manager = program.start(small.command("run", "--jobs", "1"), 0)
+            self.wait_for(lambda: self.running(small))  # whether it has reached its main() or not
+            self.stop(small, manager, number, code)
+
+    def test_ranks_of_a_stopped_trial_save(self):
+        small = sweep.Sweep(corpus, "ranks", ranks=2)
+        endless = ("--trial", "0", "--set", "sweep.tokens=[7680000]", "--set", "checkpoint.every=0")
+        manager = program.start(small.command("run", *endless), 0)
+        metrics = small.trial(0) / "metrics.jsonl"
+        self.wait_for(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2)
+        self.stop(small, manager, signal.SIGINT, 0)
+        self.assertEqual(small.states()[0]["reason"], "ended with code 75")
+        self.assertEqual(len(list((small.trial(0) / "checkpoints").glob("step-*"))), 1)
 
 
 if __name__ == "__main__":
