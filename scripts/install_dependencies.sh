@@ -32,7 +32,12 @@ libzstd-dev|text files compressed by zstd'
 needed_by_tests='libgtest-dev|test framework
 python3|size and layer checks
 python3-venv|Python packages that tests compare with
-clang-format-14|format check'
+clang-format-14|format check
+iproute2|network namespaces, in which tests start hosts
+slurmctld|controller of the Slurm that tests start
+slurmd|its nodes
+slurm-client|its commands
+munge|its credentials'
 
 dry_run= with_tests=
 for argument in "$@"; do
