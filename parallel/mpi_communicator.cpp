@@ -15,6 +15,7 @@
 #include "kernels/core/buffer.h"
 #include "parallel/call.h"
 #include "parallel/fold.h"
+#include "parallel/peer_lost.h"
 
 namespace engram {
 namespace {
@@ -24,7 +25,9 @@ void check_mpi(int code, const char* call) {
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   MPI_Error_string(code, text, &length);
-  ENGRAM_FAIL(call, ": ", text);
+  ENGRAM_CHECK_AS(
+      PeerLost, false, call, ": ", text, "; a rank, its machine or the link to it was lost. Start again from ",
+      "the last checkpoint, as scripts/supervise.sh does; where that does not help, `engram doctor` tries links");
 }
 
 // A datatype of any number of bytes in one piece. Counting in such pieces keeps MPI's int counts small.

@@ -29,8 +29,8 @@ class MpiSession {
 
   // All ranks of the job; every rank calls it. Host memory, any number of bytes, at most 2^31 - 1 rows of
   // all_to_all_rows on each side. Calls are checked when they are issued, for which all ranks meet; data moves between
-  // issue and wait(). Failures of MPI itself throw Error. The pulse, which must outlive the world, shows when the rank
-  // waits for others.
+  // issue and wait(). Failures of MPI itself throw PeerLost. The pulse, which must outlive the world, shows when the
+  // rank waits for others.
   std::unique_ptr<Communicator> world(Pulse& pulse) const;
 
   // Ends all ranks of the job at once, with this exit code.

@@ -15,6 +15,7 @@
 #include "kernels/core/device.h"
 #include "kernels/core/event.h"
 #include "parallel/call.h"
+#include "parallel/peer_lost.h"
 #include "parallel/self_communicator.h"
 #include "parallel/watchdog.h"
 
@@ -22,8 +23,11 @@ namespace engram {
 namespace {
 
 void check_nccl(ncclResult_t result, const char* call) {
-  ENGRAM_CHECK_AS(Unavailable, result == ncclSuccess, call, ": ", ncclGetErrorString(result), "; ",
-                  ncclGetLastError(nullptr));
+  if (result == ncclSuccess) return;
+  const std::string text = std::string(call) + ": " + ncclGetErrorString(result) + "; " + ncclGetLastError(nullptr) +
+                           "; NCCL_DEBUG=WARN says more, `engram doctor` tries links";
+  ENGRAM_CHECK_AS(PeerLost, result != ncclRemoteError, text);
+  ENGRAM_CHECK_AS(Unavailable, false, text);
 }
 
 // The main thread hangs, so nobody above can do it.

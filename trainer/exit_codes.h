@@ -9,7 +9,7 @@ inline constexpr int kExitData = 65;         // bad data, checkpoint or tokenize
 inline constexpr int kExitUnavailable = 69;  // device, library or peer environment not usable: another node may do
 inline constexpr int kExitInternal = 70;     // our own mistake
 inline constexpr int kExitIo = 74;           // input or output failed after all retries: requeue once
-inline constexpr int kExitRequeue = 75;      // preempted, time limit, peer lost: go on from the last checkpoint
+inline constexpr int kExitRequeue = 75;      // preempted, time limit, peer or link lost: go on from the last checkpoint
 inline constexpr int kExitGiveUp = 93;       // crash loop or numeric stop: tell a person
 
 }  // namespace engram

@@ -7,6 +7,7 @@
 
 #include "parallel/heartbeat.h"
 #include "parallel/mpi_communicator.h"
+#include "parallel/peer_lost.h"
 #include "parallel/self_communicator.h"
 #include "trainer/bench_dump.h"
 #include "trainer/bench_exchange.h"
@@ -86,6 +87,7 @@ int run(Communicator& world, Pulse& pulse, const Command& command) {
 }
 
 int exit_code_of(const std::exception& error) {
+  if (dynamic_cast<const PeerFailed*>(&error) || dynamic_cast<const PeerLost*>(&error)) return kExitRequeue;
   if (dynamic_cast<const IoError*>(&error) || dynamic_cast<const std::system_error*>(&error)) return kExitIo;
   if (dynamic_cast<const Unavailable*>(&error)) return kExitUnavailable;
   return dynamic_cast<const Error*>(&error) ? kExitData : kExitInternal;
@@ -131,12 +133,10 @@ Ending run_and_report(Communicator& world, Pulse& pulse, std::optional<Heartbeat
     if (world.rank() != 0) std::this_thread::sleep_for(kTimeForThePeer);
     std::cerr << (world.rank() == 0 ? "" : where) << error.what() << std::endl;
     return {kExitUsage, true};
-  } catch (const PeerFailed& error) {
-    std::this_thread::sleep_for(kTimeForThePeer);  // its message and exit code come first, and end this rank too
-    std::cerr << where << error.what() << std::endl;
-    return {kExitRequeue, true};
   } catch (const std::exception& error) {
     const int code = exit_code_of(error);
+    // The peer's message and exit code come first, and end this rank too.
+    if (code == kExitRequeue) std::this_thread::sleep_for(kTimeForThePeer);
     std::cerr << where << (code == kExitInternal ? "internal error: " : "") << error.what() << std::endl;
     return {code, true};
   }

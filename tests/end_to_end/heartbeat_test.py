@@ -1,4 +1,4 @@
-"""A rank that is stopped or stuck ends the job, with its name; one that is only slow does not."""
+"""A rank that is stopped, stuck or cut off ends the job, with its name; one that is only slow does not."""
 import os
 import signal
 import time
@@ -63,6 +63,12 @@ class Heartbeat(unittest.TestCase):
         self.addCleanup(process.kill)
         pattern = rf"for {3 * LIMIT} seconds .* wait for rank 1 on {os.uname().nodename}, which is stuck in a save"
         self.check_ended(process, {}, pattern)
+
+    def test_a_broken_link_ends_the_job(self):
+        environment = dict(program.ENVIRONMENT, LD_PRELOAD=program.MPI_SHIM, ENGRAM_SHIM_RANK="1")
+        code, output = program.run(corpus.train("link", *ENDLESS), RANKS, environment)
+        self.assertEqual(code, REQUEUE, output)
+        self.assertRegex(output, r"rank 1: MPI_Wait: .*the link to it was lost. Start again from the last checkpoint")
 
     def test_a_slow_save_does_not(self):
         environment = program.shim_environment(rank=1, first=0, errno="slow")

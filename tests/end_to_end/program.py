@@ -1,7 +1,8 @@
 """What the end-to-end tests share: the program, alone or under mpirun, and a small corpus with a small model.
 
-ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested. ENGRAM_IO_SHIM names the library of
-io_shim.cpp. With ENGRAM_DEVICE=cuda runs are trained on cards, which scripts/gpu_check.sh asks for.
+ENGRAM_PROGRAM names the program; without it build/cpu/engram is tested. ENGRAM_IO_SHIM and ENGRAM_MPI_SHIM name the
+libraries of io_shim.cpp and mpi_shim.cpp. With ENGRAM_DEVICE=cuda runs are trained on cards, which scripts/gpu_check.sh
+asks for.
 """
 import contextlib
 import csv
@@ -18,6 +19,7 @@ import unittest
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("ENGRAM_PROGRAM", str(SOURCES / "build" / "cpu" / "engram"))
 SHIM = os.environ.get("ENGRAM_IO_SHIM", str(pathlib.Path(PROGRAM).parent / "tests" / "libengram_io_shim.so"))
+MPI_SHIM = os.environ.get("ENGRAM_MPI_SHIM", str(pathlib.Path(SHIM).parent / "libengram_mpi_shim.so"))
 TOKENIZER = SOURCES / "data" / "tokenizers" / "english_8k" / "tokenizer.json"
 TIME_LIMIT = 300  # seconds of one command, with sanitizers on a busy machine; a hang ends here
 
