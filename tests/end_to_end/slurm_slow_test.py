@@ -108,6 +108,20 @@ class Array(unittest.TestCase):
         slurm_cluster.wait_for(lambda: small.count("done") == sweep.NUM_TRIALS, "trials", cluster.logs,
                                program.TIME_LIMIT)  # fmt: skip
 
+    def test_a_task_comes_back_after_its_time_limit(self):
+        small = sweep.Sweep(corpus, "limit", ranks=2)
+        text = small.file.read_text(encoding="utf-8").replace("tokens: [7680]", "tokens: [76800]")
+        text = text.replace("ratios: [0.5, 0.8, 1]", "ratios: [1]").replace("seeds: [0, 1]", "seeds: [0]")
+        small.file.write_text(text, encoding="utf-8")
+        program.run_well(small.command("run", "--slurm"))
+        number = cluster.submit(str(small.directory / "array.sbatch")) + "_0"
+        metrics = small.trial(0) / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= 20, number)
+        cluster.command("scancel", "--signal=USR2", "--batch", number)
+        start_again(number)
+        wait_for(lambda: small.count("done") == 1, number)
+        self.assertEqual((small.states()[0]["starts"], small.states()[0]["fruitless"]), (2, 0))
+
 
 if __name__ == "__main__":
     unittest.main()
