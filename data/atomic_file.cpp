@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,22 @@ std::string hex(const XXH128_hash_t& hash) {
 void sync(const std::string& path, int flags) {
   const Descriptor file(path, flags);
   ENGRAM_CHECK_AS(IoError, ::fsync(file.number) == 0, path, ": fsync failed: ", std::strerror(errno));
+}
+
+// Gives take() the bytes of a file from first_byte on, part by part.
+void read_parts(const std::string& path, int64_t first_byte,
+                const std::function<void(std::span<const std::byte>)>& take) {
+  const Descriptor file(path, O_RDONLY);
+  ENGRAM_CHECK_AS(IoError, ::lseek(file.number, first_byte, SEEK_SET) == first_byte, path,
+                  ": seek failed: ", std::strerror(errno));
+  std::vector<std::byte> buffer(size_t{1} << 20);
+  while (true) {
+    const ssize_t count = ::read(file.number, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    ENGRAM_CHECK_AS(IoError, count >= 0, path, ": read failed: ", std::strerror(errno));
+    if (count == 0) return;
+    take(std::span(buffer).first(static_cast<size_t>(count)));
+  }
 }
 
 }  // namespace
@@ -94,6 +111,14 @@ void write_file_atomically(const std::string& path, std::string_view contents) {
   file.publish();
 }
 
+std::string contents_of_file(const std::string& path) {
+  std::string contents;
+  read_parts(path, 0, [&](std::span<const std::byte> part) {
+    contents.append(reinterpret_cast<const char*>(part.data()), part.size());
+  });
+  return contents;
+}
+
 void sync_file(const std::string& path) { sync(path, O_RDONLY); }
 
 void sync_directory(const std::string& path) { sync(path, O_RDONLY | O_DIRECTORY); }
@@ -114,17 +139,9 @@ std::string RunningDigest::digest() const { return hex(XXH3_128bits_digest(state
 std::string digest_of(std::span<const std::byte> bytes) { return hex(XXH3_128bits(bytes.data(), bytes.size())); }
 
 std::string digest_of_file(const std::string& path, int64_t first_byte) {
-  const Descriptor file(path, O_RDONLY);
-  ENGRAM_CHECK(::lseek(file.number, first_byte, SEEK_SET) == first_byte, path, ": seek failed: ", std::strerror(errno));
   RunningDigest digest;
-  std::vector<std::byte> buffer(size_t{1} << 20);
-  while (true) {
-    const ssize_t count = ::read(file.number, buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    ENGRAM_CHECK_AS(IoError, count >= 0, path, ": read failed: ", std::strerror(errno));
-    if (count == 0) return digest.digest();
-    digest.update(std::span(buffer).first(static_cast<size_t>(count)));
-  }
+  read_parts(path, first_byte, [&](std::span<const std::byte> part) { digest.update(part); });
+  return digest.digest();
 }
 
 void check_free_space(const std::string& directory, int64_t num_bytes) {

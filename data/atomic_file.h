@@ -11,7 +11,7 @@ namespace engram {
 
 // A file that appears under its name complete and durable, or not at all: it is written under a temporary name in the
 // same directory, then synced, renamed, and the directory synced. Until publish() a file of that name stays as it was.
-// All functions here throw Error with path, call and the system's reason.
+// All functions here throw IoError with path, call and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -39,6 +39,9 @@ void write_file_atomically(const std::string& path, std::string_view contents);
 // Flushes a file's contents, or a directory's entries, to the device.
 void sync_file(const std::string& path);
 void sync_directory(const std::string& path);
+
+// All bytes of a file.
+std::string contents_of_file(const std::string& path);
 
 // XXH3-128 as 32 hexadecimal digits: of bytes that come in parts, of memory, or of a file's bytes
 // from first_byte on.

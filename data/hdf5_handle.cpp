@@ -28,6 +28,12 @@ herr_t append_message(unsigned, const H5E_error2_t* error, void* text) {
   return 0;
 }
 
+// HDF5 quotes the system; 2: there is no such file.
+bool is_refused(const std::string& message) {
+  const size_t at = message.find("errno = ");
+  return at != std::string::npos && message.compare(at, 10, "errno = 2,") != 0;
+}
+
 }  // namespace
 
 Session::Session() : lock_(library_mutex()) {
@@ -41,7 +47,7 @@ void fail(const Place& place, std::string_view action) {
   std::string message = describe(place);
   message.append(": ").append(action).append(" failed");
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append_message, &message);
-  if (place.is_written) throw IoError(message);
+  if (place.is_written || is_refused(message)) throw IoError(message);
   throw Error(message);
 }
 

@@ -27,8 +27,8 @@ struct Place {
   bool is_written = false;
 };
 
-// Throws Error, or IoError where the file is being written, "path: dataset name: action failed" with HDF5's own
-// messages below.
+// Throws Error, or IoError where the file is being written or the system refuses to read one that is there, "path:
+// dataset name: action failed" with HDF5's own messages below.
 [[noreturn]] void fail(const Place& place, std::string_view action);
 
 // The result, unless HDF5 reports failure by a negative one.

@@ -68,6 +68,18 @@ void load_intact(Replica& r, const RunIdentity& identity, const std::string& che
   r.state.set_history(r.stream, manifest.history);
 }
 
+// Where all ranks caught what check_intact() throws: throws again on all unless what they caught is damage alone.
+void check_read(Communicator& world, const std::string& checkpoint, const Error& error) {
+  const bool is_refused = dynamic_cast<const IoError*>(&error) != nullptr;
+  int64_t any_refused = is_refused ? 1 : 0;
+  all_reduce_max<int64_t>(world, std::span(&any_refused, 1));
+  if (any_refused == 0) return;
+  if (!is_refused) throw PeerFailed(checkpoint + ": another rank cannot read it");
+  throw IoError(std::string(error.what()) + "; " + checkpoint +
+                " may be intact, and nothing was changed: start again " +
+                "once it can be read, or move it away to go on from an older checkpoint");
+}
+
 // Puts it where nobody takes it for a checkpoint, and the next save of its step does not meet it.
 void set_aside(const std::string& checkpoint) {
   const fs::path path = checkpoint, aside = path.parent_path() / ("damaged." + path.filename().string());
@@ -124,6 +136,7 @@ ResumedFrom resume_from_newest(Replica& r, const RunIdentity& identity, const st
     try {
       manifest = check_intact(r.world, checkpoint);
     } catch (const Error& error) {
+      check_read(r.world, checkpoint, error);
       from.damaged.emplace_back(error.what());
       all_damage += std::string("\n  ") + error.what();
       continue;

@@ -58,6 +58,7 @@ struct ResumedFrom {
 
 // The same with LoadScope::kResume for the first intact checkpoint of the list, newest first; the damaged ones before
 // it are renamed to damaged.NAME. Throws Error where none is intact, and what load_checkpoint() does for the one taken.
+// What the system does not let a rank read may be intact: IoError there, PeerFailed on the others, and nothing changes.
 ResumedFrom resume_from_newest(Replica& replica, const RunIdentity& identity,
                                const std::vector<std::string>& checkpoints);
 

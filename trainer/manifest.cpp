@@ -1,7 +1,6 @@
 #include "trainer/manifest.h"
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
@@ -53,10 +52,19 @@ Manifest from_json(const Json& json, const std::string& path) {
   for (const Json& file : json.at("files")) {
     m.files.push_back({.name = file.at("name"), .num_bytes = integer(file, "bytes"), .digest = file.at("xxh3_128")});
     const std::string& name = m.files.back().name;
-    const bool is_plain = fs::path(name).filename() == name && name != "" && name != "." && name != "..";
+    const bool is_plain =
+        name.size() < 256 && fs::path(name).filename() == name && name != "" && name != "." && name != "..";
     ENGRAM_CHECK(is_plain, path, ": lists \"", name, "\", wanted names of files without folders");
   }
   return m;
+}
+
+// Throws IoError where the system does not say.
+bool is_file(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  ENGRAM_CHECK_AS(IoError, status.type() != fs::file_type::none, path, ": stat failed: ", error.message());
+  return fs::is_regular_file(status);
 }
 
 }  // namespace
@@ -69,10 +77,10 @@ void write_manifest(const std::string& checkpoint, const Manifest& manifest) {
 
 Manifest read_manifest(const std::string& checkpoint) {
   const std::string path = checkpoint + "/" + kManifestName;
-  std::ifstream file(path, std::ios::binary);
-  ENGRAM_CHECK(file.good(), path, ": cannot be read; ", checkpoint, " is not a complete checkpoint");
+  ENGRAM_CHECK(is_file(path), path, ": is missing, or no file; ", checkpoint, " is not a complete checkpoint");
+  const std::string text = contents_of_file(path);
   try {
-    Json json = Json::parse(file);
+    Json json = Json::parse(text);
     const int64_t version = json_integer(json.at("format_version"), path + ": format_version");
     ENGRAM_CHECK(version == kFormatVersion, path, ": format version ", version, ", wanted ", kFormatVersion);
     const std::string digest = json.at("digest");
@@ -87,8 +95,7 @@ Manifest read_manifest(const std::string& checkpoint) {
 
 void check_file(const std::string& checkpoint, const Manifest::File& file) {
   const std::string path = checkpoint + "/" + file.name;
-  std::error_code unused;
-  ENGRAM_CHECK(fs::is_regular_file(path, unused), path, ": is missing, or no file; the manifest lists it");
+  ENGRAM_CHECK(is_file(path), path, ": is missing, or no file; the manifest lists it");
   const auto num_bytes = static_cast<int64_t>(fs::file_size(path));
   ENGRAM_CHECK(num_bytes == file.num_bytes, path, ": has ", num_bytes, " bytes, the manifest says ", file.num_bytes,
                ": the file is damaged; use an older checkpoint");

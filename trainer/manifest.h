@@ -28,7 +28,8 @@ inline constexpr const char* kConfigName = "config.yaml";
 
 // Writes the manifest, with a digest of itself, as a new file that appears whole.
 void write_manifest(const std::string& checkpoint, const Manifest& manifest);
-// Throws Error where the file is missing, damaged, or of another format version.
+// Throws Error where the file is missing, damaged, or of another format version; here and below IoError where the
+// system refuses to read it, which is no damage.
 Manifest read_manifest(const std::string& checkpoint);
 
 // Throws Error unless the file is there with the size and digest that the manifest says.

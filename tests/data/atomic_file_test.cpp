@@ -41,6 +41,7 @@ TEST(AtomicFile, DigestsAreXxh3OfAllBytes) {
   EXPECT_EQ(digest_of({}), "99aa06d3014798d86001c324468d497f");  // published value of the empty input
   for (const std::string& contents : {std::string(), std::string("abc"), large}) {
     test::write_file(path, contents);
+    EXPECT_EQ(contents_of_file(path), contents);
     EXPECT_EQ(digest_of_file(path), digest_of(std::as_bytes(std::span<const char>(contents))));
   }
 }

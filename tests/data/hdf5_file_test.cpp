@@ -80,6 +80,19 @@ TEST_F(Hdf5FileTest, TensorsOfEveryRankComeBackAsBits) {
   }
 }
 
+TEST_F(Hdf5FileTest, TheSystemsRefusalToReadIsTold) {
+  std::filesystem::create_symlink(path, path);  // a link to itself: nobody may open it
+  EXPECT_THROW(Hdf5Reader reader(path), IoError);
+  std::filesystem::remove(path);
+  try {
+    Hdf5Reader reader(path);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const IoError& error) {
+    ADD_FAILURE() << "a file that is not there is no refusal: " << error.what();
+  } catch (const Error&) {
+  }
+}
+
 TEST_F(Hdf5FileTest, SlicesOfRowsMeetChunkBordersAnywhere) {
   Arena arena(Device::kCpu, 1 << 20, true);
   const Tensor all = test::random_tensor<float>(arena, 1, {101, 13});

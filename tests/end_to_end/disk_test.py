@@ -87,6 +87,26 @@ class Disk(unittest.TestCase):
                 self.assertEqual(self.left(name), ["step-00000004"])
                 self.assertEqual(len(corpus.csv_columns(name, *COLUMNS)), 4)
 
+    def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(self):
+        longer = [setting.replace("steps=4", "steps=6") for setting in SETTINGS]
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                name = f"unread{ranks}"
+                program.run_well(corpus.train(name, *SETTINGS), ranks)
+                before = self.left(name)
+                for file in ("MANIFEST.json", "rank-00000"):
+                    shim = {"calls": "read", "first": 0, "count": 1000000, "errno": errno.EIO}
+                    shim["path"] = "checkpoints/step-00000004/" + file
+                    if ranks:
+                        shim["rank"] = 1
+                    code, output = program.run(corpus.train(name, *longer), ranks, program.shim_environment(**shim))
+                    self.assertEqual(code, IO_ERROR, output)
+                    for words in (file, "Input/output error", "start again once it can be read"):
+                        self.assertIn(words, output)
+                    self.assertIn("rank 1: " if ranks else file, output)
+                    self.assertEqual(self.left(name), before)
+                self.assertRegex(program.run_well(corpus.train(name, *longer), ranks), "resuming from .*step-00000004")
+
     def test_a_directory_that_nobody_may_write(self):
         if os.geteuid() == 0:
             self.skipTest("root may write everywhere")

@@ -141,6 +141,35 @@ TEST_F(CheckpointDamage, IsPassedOverForTheNewestIntactCheckpoint) {
   EXPECT_EQ(test::read_file(directory_ / "damaged.step-00000002/rank-00001-of-00002.h5"), bad);
 }
 
+// A link to itself: the system refuses to open it, to root as well. Rank 1 checks that file, rank 0 the other one.
+TEST_F(CheckpointDamage, WhatOneRankCannotReadIsNotPassedOver) {
+  fs::rename(file(kFiles[2]), directory_ / "away");
+  fs::create_symlink(file(kFiles[2]), file(kFiles[2]));
+  for (const bool other_is_damaged : {false, true}) {
+    if (other_is_damaged) test::write_file(file(kFiles[3]), "");
+    run_ranks(2, [&](Communicator& world) {
+      TinyReplica tiny(tiny_run(), world, DType::kFloat32);
+      const std::vector<std::string> found = list_checkpoints(world, directory_.path());
+      if (world.rank() == 0) {
+        EXPECT_THROW(resume_from_newest(tiny.replica, tiny_identity(), found), PeerFailed);
+        return;
+      }
+      try {
+        resume_from_newest(tiny.replica, tiny_identity(), found);
+        ADD_FAILURE() << "nothing was thrown";
+      } catch (const IoError& error) {
+        const std::string message = error.what();
+        for (const char* words : {kFiles[2], "Too many levels of symbolic links", "start again once it can be read"}) {
+          EXPECT_NE(message.find(words), std::string::npos) << message;
+        }
+      }
+    });
+    EXPECT_EQ(newest_checkpoint(directory_.path()), checkpoint());
+  }
+  fs::remove(file(kFiles[2]));
+  EXPECT_EQ(resume(directory_.path(), 1).damaged.size(), 1u);
+}
+
 TEST_F(CheckpointDamage, WhereNoneIsIntactEachIsBlamed) {
   for (const char* step : {"step-00000001", "step-00000002"}) fs::remove(directory_ / step + "/config.yaml");
   run_ranks(2, [&](Communicator& world) {
