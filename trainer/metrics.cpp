@@ -140,20 +140,6 @@ std::string read_header(const std::string& path) {
   return header;
 }
 
-// One process writes a run. Somebody who only looks whether the lock is free holds it for an instant.
-FileLock lock_run(const std::string& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  ENGRAM_CHECK(!error, directory, ": cannot be made: ", error.message());
-  constexpr int kTries = 20;
-  for (int i = 0; i < kTries; ++i) {
-    FileLock lock(run_lock_path(directory), /*wait=*/false);
-    if (lock.held()) return lock;
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  ENGRAM_FAIL(directory, ": another process trains this run; wait for it, or give this one another run.name");
-}
-
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
@@ -173,8 +159,22 @@ int64_t truncate_to(const std::string& directory, int64_t step) {
 
 std::string run_lock_path(const std::string& directory) { return file_in(directory, "run.lock"); }
 
+// Somebody who only looks whether the lock is free holds it for an instant.
+FileLock lock_run(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  ENGRAM_CHECK(!error, directory, ": cannot be made: ", error.message());
+  constexpr int kTries = 20;
+  for (int i = 0; i < kTries; ++i) {
+    FileLock lock(run_lock_path(directory), /*wait=*/false);
+    if (lock.held()) return lock;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  ENGRAM_FAIL(directory, ": another process trains this run; wait for it, or give this one another run.name");
+}
+
 MetricsLog::MetricsLog(const std::string& directory, int64_t step, bool tensorboard)
-    : directory_(directory), lock_(lock_run(directory)), last_step_(truncate_to(directory, step)) {
+    : directory_(directory), last_step_(truncate_to(directory, step)) {
   const std::string csv_path = file_in(directory, kCsvFile);
   const bool is_new = !std::filesystem::exists(csv_path) || std::filesystem::file_size(csv_path) == 0;
   csv_header_ = is_new ? csv_header() : read_header(csv_path);

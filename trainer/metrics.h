@@ -68,11 +68,11 @@ using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, dou
 
 // metrics.jsonl, metrics.csv (the same columns, or those that it has already), events.jsonl and, where asked for, an
 // event file of TensorBoard, of one run; one rank writes. Each call appends one whole line with one write, so that a
-// killed process loses at most the line it was writing. Throws Error where the disk refuses, or another process writes
-// the same run.
+// killed process loses at most the line it was writing. Throws Error where the disk refuses. Whoever makes one holds
+// lock_run().
 class MetricsLog {
  public:
-  // Opens the files in `directory` (made where missing) and cuts them back to `step`, the step training goes on from:
+  // Opens the files in `directory` and cuts them back to `step`, the step training goes on from:
   // later lines and a torn last line go, so that no step is there twice. 0 starts anew. TensorBoard drops what its
   // earlier files have of later steps.
   MetricsLog(const std::string& directory, int64_t step, bool tensorboard);
@@ -95,15 +95,16 @@ class MetricsLog {
 
  private:
   std::string directory_;
-  FileLock lock_;
   int64_t last_step_;
   std::string csv_header_;
   std::optional<AppendFile> jsonl_, csv_, events_;  // opened after they were cut back
   std::optional<TensorBoardFile> tensorboard_;
 };
 
-// The file that a process holds locked while it writes the run of that directory.
+// The file that a process holds locked while it writes the run of that directory; and the lock, in the directory that
+// is made where it is missing. Throws Error where another process holds it.
 std::string run_lock_path(const std::string& directory);
+FileLock lock_run(const std::string& directory);
 
 // Cuts the metrics and event files of `directory` back to `step`, as MetricsLog does on opening. Files that are not
 // there stay away. Returns the last step left in metrics.jsonl, 0 where there is none.

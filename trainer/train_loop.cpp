@@ -67,6 +67,9 @@ class TrainRun {
   // Trains to the end, or until asked to leave, out of hope, or at a spike that another run is to pass (rewind());
   // returns the exit code. Throws Interrupted before the first step.
   int run() {
+    together(replica_.world, [&] {  // before anything of the run's directory changes
+      if (is_first()) lock_.emplace(lock_run(config().run.directory()));
+    });
     requests_.leave_if_asked();
     resume();
     if (after_) replica_.passed_batches = after_->passed_batches + after_->step - replica_.step;
@@ -354,6 +357,7 @@ class TrainRun {
   int64_t num_skips_ = 0;             // of the last steps, in a row
   bool has_saved_ = false;
   ResumedFrom resumed_;
+  std::optional<FileLock> lock_;
   std::optional<MetricsLog> log_;
   std::optional<Progress> progress_;
   std::optional<PreparedStep> next_;  // begun

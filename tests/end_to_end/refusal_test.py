@@ -1,4 +1,5 @@
 """What the command line refuses: the exit code, and that the message says what, got, wanted and where."""
+import fcntl
 import json
 import unittest
 
@@ -168,6 +169,17 @@ class Checkpoints(Refusal):
                 self.check(["generate", self.checkpoint, "--prompt", "A"], DATA, name)
             finally:
                 path.write_bytes(good)
+
+    def test_that_is_damaged_while_another_process_trains_the_run(self):
+        path = self.checkpoint / "config.yaml"
+        good = path.read_bytes()
+        path.write_bytes(good + b"#")
+        try:
+            with open(corpus.run_directory("base") / "run.lock", "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self.check_resume("train.eval_samples=4", "another process trains this run")
+        finally:
+            path.write_bytes(good)
 
     def test_that_is_not_there(self):
         self.check(["eval", corpus.path / "nowhere"], DATA, "nowhere: is no complete checkpoint")

@@ -21,7 +21,10 @@ namespace fs = std::filesystem;
 struct MetricsTest : ::testing::Test {
   std::string directory = ::testing::TempDir() + "metrics_" +
                           ::testing::UnitTest::GetInstance()->current_test_info()->name() + std::to_string(::getpid());
-  void SetUp() override { fs::remove_all(directory); }
+  void SetUp() override {
+    fs::remove_all(directory);
+    fs::create_directory(directory);
+  }
   void TearDown() override { fs::remove_all(directory); }
 
   std::string text(const char* name) const {
@@ -70,10 +73,10 @@ std::vector<int64_t> count_to(int64_t last) {
 
 TEST_F(MetricsTest, OneProcessWritesARun) {
   {
-    const MetricsLog log(directory, 0, false);
-    EXPECT_THROW(MetricsLog(directory, 0, false), Error);
+    const FileLock lock = lock_run(directory);
+    EXPECT_THROW(lock_run(directory), Error);
   }
-  EXPECT_NO_THROW(MetricsLog(directory, 0, false));
+  EXPECT_NO_THROW(lock_run(directory));
 }
 
 TEST_F(MetricsTest, BothFilesHoldTheSameColumnsAndValues) {
@@ -125,7 +128,6 @@ TEST_F(MetricsTest, TornLinesGo) {
 }
 
 TEST_F(MetricsTest, ATornHeaderIsWrittenAgain) {
-  fs::create_directories(directory);
   append("metrics.csv", "step,tok");
   write_steps(0, 2);
   EXPECT_EQ(csv_steps(), count_to(2));
@@ -133,7 +135,6 @@ TEST_F(MetricsTest, ATornHeaderIsWrittenAgain) {
 }
 
 TEST_F(MetricsTest, AnOlderRunGoesOnWithTheColumnsThatItHas) {
-  fs::create_directories(directory);
   append("metrics.csv", "step,loss,wall\n1,2.5,0.1\n");
   append("metrics.jsonl", "{\"step\":1,\"loss\":2.5,\"wall\":0.1}\n");
   write_steps(1, 2);
@@ -204,7 +205,6 @@ TEST_F(MetricsTest, AFailedWriteIsAnError) {
 }
 
 TEST_F(MetricsTest, RefusesWhatIsNoFile) {
-  fs::create_directories(directory);
   fs::create_symlink("/dev/zero", directory + "/metrics.jsonl");  // would be read without end
   EXPECT_THROW(MetricsLog(directory, 0, false), Error);
 }
