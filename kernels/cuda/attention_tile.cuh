@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/resources.cuh"
 #include "kernels/heads.h"
 
 // Tiles of queries and keys in shared memory, as floats, and the two products that attention needs of them.
@@ -142,6 +143,12 @@ template <class Shape, class T, class... Args>
 void launch_tiles(CudaQueue& queue, const Heads<T>& x, int num_bytes, void (*kernel)(Args...), const Args&... args) {
   const int64_t num_blocks = x.size(0) * x.size(2) * blocks_for(x.size(1), Shape::kTile);
   if (num_blocks == 0) return;
+  int limit = 0;
+  ENGRAM_CUDA_CHECK(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, queue.resources->device));
+  ENGRAM_CHECK(num_bytes <= limit, "attention: heads of ", x.size(3), " channels in ",
+               sizeof(T) == 2 ? "bfloat16" : "float32", " need ", num_bytes,
+               " bytes of shared memory, this device has ", limit, " for a block; wanted bfloat16 or ",
+               "heads of at most 64 channels");
   ENGRAM_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
   kernel<<<blocks_for(num_blocks, 1), Shape::kThreads, num_bytes, queue.handle>>>(args...);
   ENGRAM_CUDA_CHECK(cudaGetLastError());
