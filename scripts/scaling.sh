@@ -83,9 +83,9 @@ model() {
   local name=$1 gpus=$2 sequences=$3
   shift 3
   "$engram" estimate "$output/configs/b_engram.yaml" "$@" --network ib400 --ranks "$gpus" --local-batch "$sequences" |
-    awk -v name="$name" 'END { if (NF < 13) exit 1
+    awk -v name="$name" 'END { if (NF < 14) exit 1
       printf "{\"kind\": \"model\", \"name\": \"%s\", \"devices\": %d, ", name, $1
-      printf "\"fetch\": \"%s\", \"return\": \"%s\", \"exposed\": \"%s\"}\n", $9, $10, $13 }' >> "$results" || failed=1
+      printf "\"fetch\": \"%s\", \"return\": \"%s\", \"exposed\": \"%s\"}\n", $9, $11, $14 }' >> "$results" || failed=1
 }
 
 if wanted weak; then # as many tokens on each GPU

@@ -49,11 +49,12 @@ constexpr Point kDistinct[] = {{1, 1},
                                {1 << 22, 0.454 * (1 << 22)}};
 
 // Working figures: shares of the peak that training reaches (docs/results/training-on-h200.md); what gathers and sums
-// of rows take on an H200 before the first byte, and bytes a second that they then read and write; points of the share
-// of distinct.
+// of rows take on an H200 before the first byte, and bytes a second that they then read and write, of a rank's own sums
+// also for each request; points of the share of distinct.
 constexpr double kSharesOfPeak[] = {0.30, 0.42};
 constexpr double kGatherSeconds = 7e-6, kGatherRates[] = {3.8e12, 4.6e12};
 constexpr double kSumSeconds = 13e-6, kSumRates[] = {3.2e12, 3.9e12};
+constexpr double kOwnSumSeconds = 32e-6, kOwnSumRates[] = {4.0e12, 4.8e12}, kOwnSumRowSeconds = 30e-12;
 constexpr double kDistinctShift = 0.1;
 
 // On the line through the two nearest points, both axes logarithmic.
@@ -132,8 +133,8 @@ std::string range_text(double low, double high) {
 }
 
 // A line of the table.
-std::string line_text(const std::array<std::string, 13>& cells) {
-  constexpr std::array<size_t, 13> kWidths = {5, 9, 7, 7, 11, 11, 11, 9, 13, 13, 13, 13, 15};
+std::string line_text(const std::array<std::string, 14>& cells) {
+  constexpr std::array<size_t, 14> kWidths = {5, 9, 7, 7, 11, 11, 11, 9, 13, 13, 13, 13, 13, 15};
   std::string text;
   for (size_t i = 0; i < cells.size(); ++i) {
     text += std::string(kWidths[i] + 1 - std::min(kWidths[i], cells[i].size()), ' ') + cells[i];
@@ -154,8 +155,9 @@ std::string line_text(const RunConfig& config, int64_t num_ranks, const ScaleRan
        table_memory(config, num_ranks), is_trainable ? gibibytes(estimate_memory(config, num_ranks).total()) : "-",
        between(&ExchangePrediction::slot_bytes, 1e6), between(&ExchangePrediction::row_bytes, 1e6),
        between(&ExchangePrediction::gradient_bytes, 1e6), scaled_text(worst.undeduplicated_bytes / 1e6),
-       between(&ExchangePrediction::fetch_seconds, 1e-3), between(&ExchangePrediction::return_seconds, 1e-3),
-       between(&ExchangePrediction::compute_seconds, 1e-3), between(&ExchangePrediction::exposed_seconds, 1e-3),
+       between(&ExchangePrediction::fetch_seconds, 1e-3), between(&ExchangePrediction::sum_seconds, 1e-3),
+       between(&ExchangePrediction::return_seconds, 1e-3), between(&ExchangePrediction::compute_seconds, 1e-3),
+       between(&ExchangePrediction::exposed_seconds, 1e-3),
        range_text(100 * best.exposed_share(), 100 * worst.exposed_share()) + " %"});
 }
 
@@ -169,9 +171,9 @@ std::string heading_text(const NetworkConfig& network, const std::string& name) 
              network.network_gb_per_s[1], network.message_us[0], network.message_us[1], 100 * kSharesOfPeak[0],
              100 * kSharesOfPeak[1], kDataSheetFlops / 1e12, 100 * kDistinctShift) +
          line_text({"", "tokens", "GiB of", "a rank", "MB from a", "rank to all", "others", "without", "ms of a",
-                    "step", "", "", "share"}) +
-         line_text({"ranks", "of a step", "tables", "all", "slots", "rows", "gradients", "dedup.", "fetch", "return",
-                    "compute", "exposed", "exposed"});
+                    "step", "", "", "", "share"}) +
+         line_text({"ranks", "of a step", "tables", "all", "slots", "rows", "gradients", "dedup.", "fetch", "sums",
+                    "return", "compute", "exposed", "exposed"});
 }
 
 }  // namespace
@@ -229,13 +231,16 @@ ExchangePrediction predict_exchange(const ExchangeCase& work, const ScaleRates& 
   p.gradient_bytes = p.distinct * away * wide;
   p.undeduplicated_bytes = p.requests * away * (narrow + wide);
   const auto move = [&](double num_bytes) { return all_to_all_seconds(num_bytes, work.num_ranks, rates); };
-  const double gathered = p.distinct * (wide + narrow);  // read and written
-  const double merged = (p.distinct + p.owned) * wide;   // read and written
+  const double gathered = p.distinct * (wide + narrow);           // read and written
+  const double summed = p.requests * narrow + p.distinct * wide;  // read; written
+  const double merged = (p.distinct + p.owned) * wide;            // read and written
   p.plan_seconds = move((num_ranks - 1) * sizeof(RowHeader)) + move(p.slot_bytes);
   p.fetch_seconds = rates.gather.seconds(gathered) + move(p.row_bytes);
+  p.sum_seconds = rates.own_sum.seconds(summed, p.requests);
   if (work.num_ranks > 1) p.return_seconds = move(p.gradient_bytes) + rates.sum.seconds(merged);
   p.exposed_seconds = std::max(0.0, p.plan_seconds - p.compute_seconds) +
-                      std::max(0.0, p.fetch_seconds - work.cover_flops / rates.flops_per_second) + p.return_seconds;
+                      std::max(0.0, p.fetch_seconds - work.cover_flops / rates.flops_per_second) + p.sum_seconds +
+                      p.return_seconds;
   return p;
 }
 
@@ -248,6 +253,7 @@ ScaleRange scale_range(const NetworkConfig& network) {
                       .message_seconds = network.message_us[at_most] * 1e-6,
                       .gather = {kGatherSeconds, kGatherRates[at]},
                       .sum = {kSumSeconds, kSumRates[at]},
+                      .own_sum = {kOwnSumSeconds, kOwnSumRates[at], kOwnSumRowSeconds},
                       .flops_per_second = kSharesOfPeak[at_most] * kDataSheetFlops,  // slow work hides more
                       .distinct_shift = luck == 1 ? -kDistinctShift : kDistinctShift};
   };

@@ -48,8 +48,11 @@ struct ExchangeCase {
 struct RowKernel {
   double fixed_seconds = 0;
   double bytes_per_second = 1;  // read and written
+  double row_seconds = 0;       // of each row read, besides its bytes
 
-  double seconds(double num_bytes) const { return fixed_seconds + num_bytes / bytes_per_second; }
+  double seconds(double num_bytes, double num_rows = 0) const {
+    return fixed_seconds + num_bytes / bytes_per_second + num_rows * row_seconds;
+  }
 };
 
 // One value for everything that is not known for sure.
@@ -58,8 +61,9 @@ struct ScaleRates {
   double host_bytes_per_second = 0;
   double network_bytes_per_second = 0;
   double message_seconds = 0;
-  RowKernel gather;  // of rows
-  RowKernel sum;     // of their gradients
+  RowKernel gather;   // of rows
+  RowKernel sum;      // of the gradients that an owner gets from all ranks
+  RowKernel own_sum;  // before, of those of a rank's own requests
   double flops_per_second = 0;
   double distinct_shift = 0;  // added to the share of n-grams that are distinct
 };
@@ -71,10 +75,11 @@ struct ExchangePrediction {
   double slot_bytes = 0, row_bytes = 0, gradient_bytes = 0, undeduplicated_bytes = 0;
   double plan_seconds = 0;    // headers and slots
   double fetch_seconds = 0;   // rows: gathered by their owners and sent; on one rank only gathered
-  double return_seconds = 0;  // gradients: sent, and added by the owners; 0 on one rank, which adds its own before
+  double sum_seconds = 0;     // gradients: a rank's own, added up for each distinct row
+  double return_seconds = 0;  // these sums: sent, and added by the owners; 0 on one rank
   double compute_seconds = 0;
   // What the step takes longer: a plan beyond the step before, under which it is made; a fetch beyond what comes before
-  // its first use; the return, under which nothing runs.
+  // its first use; sums and return, which the model lets nothing hide.
   double exposed_seconds = 0;
 
   double exposed_share() const { return exposed_seconds / (compute_seconds + exposed_seconds); }

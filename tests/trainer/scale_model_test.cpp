@@ -19,6 +19,7 @@ constexpr ScaleRates kRates{.gpus_per_host = 4,
                             .message_seconds = 2e-6,
                             .gather = {3e-6, 1e12},
                             .sum = {5e-6, 2e12},
+                            .own_sum = {7e-6, 4e12, 1e-9},
                             .flops_per_second = 1e14};
 
 // 16 tables so large that no two n-grams share a row, and so few tokens that their share of distinct ones was measured.
@@ -76,8 +77,9 @@ TEST(ScaleModel, TimesByHand) {
   const ExchangePrediction p = predict_exchange(work, kRates);
   const double outside = 4.0 / 7;
   expect_near(p.fetch_seconds, 3e-6 + kDistinct * 80 * 6 / 1e12 + 8e-6 + p.row_bytes * outside / 10e9);
-  const double summed = 5e-6 + (p.distinct + p.owned) * 80 * 4 / 2e12;
-  expect_near(p.return_seconds, 8e-6 + p.gradient_bytes * outside / 10e9 + summed);
+  const double merged = 5e-6 + (p.distinct + p.owned) * 80 * 4 / 2e12;
+  expect_near(p.return_seconds, 8e-6 + p.gradient_bytes * outside / 10e9 + merged);
+  expect_near(p.sum_seconds, 7e-6 + (p.requests * 80 * 2 + p.distinct * 80 * 4) / 4e12 + p.requests * 1e-9);
   expect_near(p.plan_seconds, 14.9e-6 + 8e-6 + p.slot_bytes * outside / 10e9);  // headers inside take longest
   expect_near(p.compute_seconds, 0.03);
 }
@@ -111,21 +113,27 @@ TEST(ScaleModel, OneRankGathersItsRowsAndSendsNothing) {
   EXPECT_EQ(p.slot_bytes + p.row_bytes + p.gradient_bytes + p.undeduplicated_bytes, 0);
   expect_near(p.fetch_seconds, 3e-6 + kDistinct * 80 * 6 / 1e12);
   EXPECT_EQ(p.plan_seconds + p.return_seconds, 0);
-  EXPECT_EQ(p.exposed_seconds, p.fetch_seconds);
+  expect_near(p.sum_seconds, 7e-6 + (4096 * 16 * 80 * 2 + kDistinct * 80 * 4) / 4e12 + 4096 * 16 * 1e-9);
+  expect_near(p.exposed_seconds, p.fetch_seconds + p.sum_seconds);
   work.cover_flops = 1e14;
-  EXPECT_EQ(predict_exchange(work, kRates).exposed_share(), 0);
+  EXPECT_EQ(predict_exchange(work, kRates).exposed_seconds, p.sum_seconds);
 }
 
 // Gathers of one H200 and exchanges of two, the smallest and the largest of docs/results/scale-model.md.
 TEST(ScaleModel, KernelsAreNearWhatWasMeasured) {
   const ScaleRange range = scale_range(NetworkConfig{});
-  const auto middle = [&](RowKernel ScaleRates::*kernel, double num_bytes) {
-    return ((range.best.*kernel).seconds(num_bytes) + (range.worst.*kernel).seconds(num_bytes)) / 2;
+  const auto middle = [&](RowKernel ScaleRates::*kernel, double num_bytes, double num_rows = 0) {
+    return ((range.best.*kernel).seconds(num_bytes, num_rows) + (range.worst.*kernel).seconds(num_bytes, num_rows)) / 2;
   };
   const auto gather = [&](double rows, double width) { return middle(&ScaleRates::gather, rows * width * 6); };
   const auto sum = [&](double rows, double width) { return middle(&ScaleRates::sum, rows * width * 4); };
   EXPECT_NEAR(gather(151057, 64) / 19.6e-6, 1, 0.15);
   EXPECT_NEAR(gather(816017, 256) / 298.3e-6, 1, 0.15);
+  const auto own_sum = [&](double requests, double rows, double width) {
+    return middle(&ScaleRates::own_sum, (requests * 2 + rows * 4) * width, requests);
+  };
+  EXPECT_NEAR(own_sum(16 * 16384, 151057, 64) / 56.0e-6, 1, 0.15);
+  EXPECT_NEAR(own_sum(32 * 65536, 816017, 256) / 535.6e-6, 1, 0.15);
   const auto wire = [&](double num_bytes) { return all_to_all_seconds(num_bytes, 2, range.best); };
   EXPECT_NEAR((gather(144383, 64) + wire(9.24e6)) / 80.1e-6, 1, 0.15);
   EXPECT_NEAR((gather(888130, 256) + wire(227.4e6)) / 1149e-6, 1, 0.15);
@@ -136,13 +144,14 @@ TEST(ScaleModel, KernelsAreNearWhatWasMeasured) {
 TEST(ScaleModel, ExposedIsWhatNothingHides) {
   ExchangeCase work = small_case(64);
   const ExchangePrediction bare = predict_exchange(work, kRates);
-  expect_near(bare.exposed_seconds, bare.fetch_seconds + bare.return_seconds);
+  const double after = bare.sum_seconds + bare.return_seconds;
+  expect_near(bare.exposed_seconds, bare.fetch_seconds + after);
   work.cover_flops = bare.fetch_seconds / 4 * kRates.flops_per_second;
-  expect_near(predict_exchange(work, kRates).exposed_seconds, bare.fetch_seconds * 3 / 4 + bare.return_seconds);
+  expect_near(predict_exchange(work, kRates).exposed_seconds, bare.fetch_seconds * 3 / 4 + after);
   work.cover_flops = 1e14;
-  expect_near(predict_exchange(work, kRates).exposed_seconds, bare.return_seconds);
+  expect_near(predict_exchange(work, kRates).exposed_seconds, after);
   work.step_flops = 0;
-  expect_near(predict_exchange(work, kRates).exposed_seconds, bare.return_seconds + bare.plan_seconds);
+  expect_near(predict_exchange(work, kRates).exposed_seconds, after + bare.plan_seconds);
 }
 
 TEST(ScaleModel, MoreRanksTakeLongerAndTheBestIsNotTheWorst) {
