@@ -19,16 +19,17 @@ AppendFile::~AppendFile() {
   if (file_ >= 0) ::close(file_);
 }
 
-void AppendFile::append(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(file_, bytes.data(), bytes.size());
+void AppendFile::flush() {
+  while (!unwritten_.empty()) {
+    const ssize_t count = ::write(file_, unwritten_.data(), unwritten_.size());
     if (count < 0 && errno == EINTR) continue;
     ENGRAM_CHECK_AS(IoError, count > 0, path_, ": cannot be written: ", std::strerror(errno), "; is the disk full?");
-    bytes.remove_prefix(static_cast<size_t>(count));
+    unwritten_.erase(0, static_cast<size_t>(count));
   }
 }
 
 void AppendFile::sync() {
+  flush();
   ENGRAM_CHECK_AS(IoError, ::fsync(file_) == 0, path_, ": cannot be synced: ", std::strerror(errno),
                   "; is the disk full?");
 }

@@ -5,8 +5,8 @@
 
 namespace engram {
 
-// A file that only grows. Each append() is one write, so that a killed process leaves whole records behind. All
-// functions throw Error with the path and the system's reason.
+// A file that only grows. Whatever was appended is one write, so that a killed process leaves whole records behind. All
+// functions throw IoError with the path and the system's reason.
 class AppendFile {
  public:
   // Opens the file, made where it is missing.
@@ -15,12 +15,14 @@ class AppendFile {
   AppendFile(const AppendFile&) = delete;
   AppendFile& operator=(const AppendFile&) = delete;
 
-  void append(std::string_view bytes);
-  // Brings what was appended to the disk.
+  void append(std::string_view bytes) { unwritten_ += bytes; }
+  // Writes what was appended. What the system refuses stays for the next call, in its order.
+  void flush();
+  // The same, and brings it to the disk.
   void sync();
 
  private:
-  std::string path_;
+  std::string path_, unwritten_;
   int file_ = -1;
 };
 

@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "kernels/core/check.h"
+#include "trainer/run_config.h"
+#include "trainer/step_report.h"
 
 namespace engram {
 namespace {
@@ -151,6 +153,32 @@ std::string utc_now() {
 
 }  // namespace
 
+StepMetrics metrics_of(const StepReport& report, const RunConfig& config) {
+  StepMetrics metrics;
+  metrics.step = report.step;
+  metrics.tokens = report.step * config.train.global_batch * config.data.seq_len;
+  metrics.loss = report.loss;
+  metrics.norm = report.norm;
+  metrics.lr = report.lr;
+  if (config.model.moe.num_experts > 0) {
+    metrics.experts_max_over_mean = report.experts_max_over_mean;
+    metrics.experts_dead = report.experts_dead;
+  }
+  if (config.model.engram.enabled()) {
+    metrics.engram_unique = report.unique_rows;
+    metrics.engram_bytes = report.exchanged_bytes;
+    metrics.engram_imbalance = report.imbalance;
+    metrics.engram_rows = report.num_unique_rows;
+    if (config.model.engram.gated()) {
+      metrics.engram_gate = report.mean_gate;
+      metrics.engram_gate_min = report.min_gate;
+      metrics.engram_gate_max = report.max_gate;
+    }
+  }
+  metrics.skipped = report.skipped ? 1 : 0;
+  return metrics;
+}
+
 int64_t truncate_to(const std::string& directory, int64_t step) {
   cut_file(file_in(directory, kCsvFile), step, true);
   cut_file(file_in(directory, kEventsFile), step, false);
@@ -173,8 +201,8 @@ FileLock lock_run(const std::string& directory) {
   ENGRAM_FAIL(directory, ": another process trains this run; wait for it, or give this one another run.name");
 }
 
-MetricsLog::MetricsLog(const std::string& directory, int64_t step, bool tensorboard)
-    : directory_(directory), last_step_(truncate_to(directory, step)) {
+MetricsLog::MetricsLog(const std::string& directory, int64_t step, bool tensorboard, double patience)
+    : directory_(directory), last_step_(truncate_to(directory, step)), patience_(patience) {
   const std::string csv_path = file_in(directory, kCsvFile);
   const bool is_new = !std::filesystem::exists(csv_path) || std::filesystem::file_size(csv_path) == 0;
   csv_header_ = is_new ? csv_header() : read_header(csv_path);
@@ -192,6 +220,7 @@ void MetricsLog::write(const StepMetrics& metrics) {
   csv_->append(csv_line(metrics, csv_header_) + "\n");
   if (tensorboard_) tensorboard_->write(metrics.step, scalars_of(metrics));
   last_step_ = metrics.step;
+  flush(/*to_disk=*/false);
 }
 
 void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& fields) {
@@ -201,20 +230,37 @@ void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& f
   }
   events_->append(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   if (tensorboard_) tensorboard_->write(step, scalars_of(kind, fields));
+  flush(/*to_disk=*/false);
 }
 
 bool MetricsLog::has_event(int64_t step, std::string_view kind) const {
   std::ifstream file(file_in(directory_, kEventsFile));
   for (std::string line; std::getline(file, line);) {
-    const Json object = Json::parse(line);
-    if (object.at("step") == step && object.at("event") == kind) return true;
+    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_discarded() && object.at("step") == step && object.at("event") == kind) return true;
   }
   return false;
 }
 
-void MetricsLog::sync() {
-  for (auto* file : {&jsonl_, &csv_, &events_}) (*file)->sync();
-  if (tensorboard_) tensorboard_->sync();
+void MetricsLog::flush(bool to_disk) {
+  const auto push = [&](auto& file) { to_disk ? file.sync() : file.flush(); };
+  try {
+    for (auto* file : {&jsonl_, &csv_, &events_}) push(**file);
+    if (tensorboard_) push(*tensorboard_);
+    refused_since_.reset();
+  } catch (const IoError& error) {
+    problem_ = error.what();
+    if (is_refused()) return;
+    untold_ = problem_;
+    refused_since_ = Clock::now();
+  }
+}
+
+void MetricsLog::close() {
+  for (flush(/*to_disk=*/false); is_refused(); flush(/*to_disk=*/false)) {
+    ENGRAM_CHECK_AS(IoError, !gives_up(), directory_, ": its last metrics or events are missing: ", problem_);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 }  // namespace engram

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <limits>
 #include <optional>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -11,6 +11,9 @@
 #include "trainer/tensorboard.h"
 
 namespace engram {
+
+struct RunConfig;
+struct StepReport;
 
 inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
@@ -64,18 +67,21 @@ void visit_fields(const StepMetrics& m, Visitor&& field) {
   field("wall", m.wall);
 }
 
+// What the report of a step says of it.
+StepMetrics metrics_of(const StepReport& report, const RunConfig& config);
+
 using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, double, std::string>>>;
 
 // metrics.jsonl, metrics.csv (the same columns, or those that it has already), events.jsonl and, where asked for, an
 // event file of TensorBoard, of one run; one rank writes. Each call appends one whole line with one write, so that a
-// killed process loses at most the line it was writing. Throws Error where the disk refuses. Whoever makes one holds
-// lock_run().
+// killed process loses at most the line it was writing. Lines that the disk refuses stay in memory and come with later
+// ones. Whoever makes one holds lock_run().
 class MetricsLog {
  public:
   // Opens the files in `directory` and cuts them back to `step`, the step training goes on from:
   // later lines and a torn last line go, so that no step is there twice. 0 starts anew. TensorBoard drops what its
-  // earlier files have of later steps.
-  MetricsLog(const std::string& directory, int64_t step, bool tensorboard);
+  // earlier files have of later steps. gives_up() after `patience` seconds. Throws Error where the disk refuses.
+  MetricsLog(const std::string& directory, int64_t step, bool tensorboard, double patience = 0);
 
   // The last step in metrics.jsonl; after opening it equals `step` unless somebody removed lines.
   int64_t last_step() const { return last_step_; }
@@ -91,14 +97,29 @@ class MetricsLog {
   bool has_event(int64_t step, std::string_view kind) const;
 
   // Brings what was written to the disk (fsync); call before a checkpoint is committed.
-  void sync();
+  void sync() { flush(/*to_disk=*/true); }
+
+  // What the disk began to refuse since the last call; "" for nothing.
+  std::string new_problem() { return std::exchange(untold_, {}); }
+  // Whether lines are missing in the files; and for as long as the log has patience.
+  bool is_refused() const { return refused_since_.has_value(); }
+  bool gives_up() const { return is_refused() && Clock::now() - *refused_since_ >= patience_; }
+  // Tries until no line is missing. Throws IoError where the log gives up.
+  void close();
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  void flush(bool to_disk);
+
   std::string directory_;
   int64_t last_step_;
   std::string csv_header_;
   std::optional<AppendFile> jsonl_, csv_, events_;  // opened after they were cut back
   std::optional<TensorBoardFile> tensorboard_;
+  std::chrono::duration<double> patience_;
+  std::optional<Clock::time_point> refused_since_;
+  std::string problem_, untold_;
 };
 
 // The file that a process holds locked while it writes the run of that directory; and the lock, in the directory that

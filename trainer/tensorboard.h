@@ -23,6 +23,8 @@ class TensorBoardFile {
   // One event with the finite ones of the scalars, in float32 as the format has them.
   void write(int64_t step, const Scalars& scalars);
 
+  // See AppendFile: what was written comes into the file with these.
+  void flush() { file_.flush(); }
   void sync() { file_.sync(); }
 
  private:

@@ -35,6 +35,7 @@ constexpr const char* kRewinds =
     " rewinds in a row met another spike before a new checkpoint; look at the data and the learning rate";
 
 constexpr int64_t kMostRewinds = 3;
+constexpr double kPausesOfASave = 15;  // all of them, over the first
 
 // A spike after which a run begins again at its newest checkpoint, past the batch that it came from.
 struct Rewind {
@@ -86,6 +87,9 @@ class TrainRun {
     if (rewind_ && after_ && !has_saved_) rewind_->times = after_->times + 1;
     if (!rewind_ || gives_up()) requests_.fulfilled(request_);
     if (is_first()) finish();
+    together(replica_.world, [&] {
+      if (is_first()) log_->close();
+    });
     return gives_up() ? kExitGiveUp : exit_code_of(request_);
   }
 
@@ -100,8 +104,7 @@ class TrainRun {
     finish_prepare(replica_, prepared);
     // Queued before this step, it runs under the step before and is done when its own turn comes.
     if (replica_.step + 1 < config().train.steps) begin_prepare_of(replica_.step + 2);
-    PendingReport issued =
-        train_step(replica_, prepared, {.request = requests_.poll(), .save_work = saver_.num_ended()});
+    PendingReport issued = train_step(replica_, prepared, {.request = asked(), .save_work = saver_.num_ended()});
     tell_running();  // the step before, while this one runs on the card
     running_ = issued;
     if (works_at_once() || saves() || validates()) tell_running();
@@ -110,6 +113,11 @@ class TrainRun {
     if (validates()) validate();
     if (saves()) save();
     told_at_ = seconds();
+  }
+
+  // Lines that the disk goes on refusing end the run as a request does: it is saved first.
+  Request asked() const {
+    return std::max(requests_.poll(), log_ && log_->gives_up() ? Request::kPreempt : Request::kNone);
   }
 
   const RunConfig& config() const { return replica_.config; }
@@ -159,7 +167,8 @@ class TrainRun {
   }
 
   void start_log() {
-    log_.emplace(config().run.directory(), replica_.step, config().logging.tensorboard);
+    log_.emplace(config().run.directory(), replica_.step, config().logging.tensorboard,
+                 kPausesOfASave * config().checkpoint.retry_seconds);
     progress_.emplace(std::cout, Progress::Options{.logging = config().logging,
                                                    .total_steps = config().train.steps,
                                                    .terminal = stdout_is_terminal(),
@@ -227,36 +236,16 @@ class TrainRun {
 
   void tell(const StepReport& report, double step_seconds) {
     const int64_t step_tokens = config().train.global_batch * config().data.seq_len;
-    StepMetrics metrics;
-    metrics.step = report.step;
-    metrics.tokens = report.step * step_tokens;
-    metrics.loss = report.loss;
-    metrics.norm = report.norm;
-    metrics.lr = report.lr;
+    StepMetrics metrics = metrics_of(report, config());
     metrics.tok_s = static_cast<double>(step_tokens) / step_seconds;
     metrics.flops = metrics.tok_s * flops_per_token_;
     metrics.data_wait = seconds_data_ / step_seconds;
+    if (replica_.memory) metrics.exchange = report.seconds_exchange / step_seconds;
     metrics.mem = memory_in_use(replica_.stream);
-    if (config().model.moe.num_experts > 0) {
-      metrics.experts_max_over_mean = report.experts_max_over_mean;
-      metrics.experts_dead = report.experts_dead;
-    }
-    if (replica_.memory) {
-      metrics.exchange = report.seconds_exchange / step_seconds;
-      metrics.engram_unique = report.unique_rows;
-      metrics.engram_bytes = report.exchanged_bytes;
-      metrics.engram_imbalance = report.imbalance;
-      metrics.engram_rows = report.num_unique_rows;
-      if (config().model.engram.gated()) {
-        metrics.engram_gate = report.mean_gate;
-        metrics.engram_gate_min = report.min_gate;
-        metrics.engram_gate_max = report.max_gate;
-      }
-    }
-    metrics.skipped = report.skipped ? 1 : 0;
     metrics.wall = seconds();
     log_->write(metrics);
     progress_->step(metrics);
+    if (const std::string problem = log_->new_problem(); !problem.empty()) tell_fault(problem);
   }
 
   void tell_touched_rows() {
@@ -328,6 +317,7 @@ class TrainRun {
 
   void finish() {
     progress_->finish();
+    if (log_->is_refused()) return;  // close() waits, or says so
     const std::string checkpoint = newest_checkpoint(checkpoints()).value_or("CHECKPOINT");
     if (gives_up()) return tell_fault("gave up: " + why_it_gives_up(checkpoint));
     if (rewind_) return;

@@ -107,6 +107,39 @@ class Disk(unittest.TestCase):
                     self.assertEqual(self.left(name), before)
                 self.assertRegex(program.run_well(corpus.train(name, *longer), ranks), "resuming from .*step-00000004")
 
+    def test_a_refused_line_of_metrics_comes_later(self):
+        patient = [setting for setting in SETTINGS if "retry_seconds" not in setting]
+        for path, first in (("metrics.", 2), ("metrics.", 3), ("events.", 3), ("events.out", 3)):
+            with self.subTest(path=path, call=first):
+                name = f"late_{path}{first}"
+                shim = program.shim_environment(path=path, calls="write", first=first, errno=errno.ENOSPC)
+                code, output = program.run(corpus.train(name, *patient), environment=shim)
+                self.assertEqual(code, 0, output)
+                self.assertIn("No space left on device", output)
+                self.assertEqual([int(step) for step, in corpus.csv_columns(name, "step")], [1, 2, 3, 4])
+                self.assertEqual([row["step"] for row in corpus.metrics(name)], [1, 2, 3, 4])
+                self.assertEqual(len(corpus.events(name, "fault")), 1)
+                self.assertEqual(len(corpus.events(name, "save")), 2)
+
+    def test_a_disk_that_takes_no_metrics_ends_a_run_that_is_saved(self):
+        longer = [setting.replace("steps=4", "steps=60") for setting in SETTINGS]
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                name = f"unmeasured{ranks}"
+                shim = {"path": "metrics.", "calls": "write", "first": 12, "count": 1000000, "errno": errno.ENOSPC}
+                if ranks:
+                    shim["rank"] = 0
+                code, output = program.run(corpus.train(name, *longer), ranks, program.shim_environment(**shim))
+                self.assertEqual(code, IO_ERROR, output)
+                self.assertRegex(output, "its last metrics or events are missing: .*metrics.* No space left on device")
+                saved = int(self.left(name)[-1][-8:])
+                self.assertTrue(4 < saved < 60, saved)
+                output = program.run_well(corpus.train(name, *longer), ranks)
+                self.assertIn(f"resuming from {corpus.run_directory(name)}/checkpoints/step-{saved:08d}", output)
+                steps = [int(step) for step, in corpus.csv_columns(name, "step")]
+                self.assertEqual(steps, sorted(set(steps)))
+                self.assertEqual(steps[-(60 - saved) :], list(range(saved + 1, 61)))
+
     def test_a_directory_that_nobody_may_write(self):
         if os.geteuid() == 0:
             self.skipTest("root may write everywhere")

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "kernels/core/check.h"
+#include "tests/testing.h"
 
 namespace engram {
 namespace {
@@ -189,19 +190,63 @@ TEST_F(MetricsTest, EventsSurviveAnyText) {
   EXPECT_EQ(object["time"].get<std::string>().size(), 20u);
 }
 
-TEST_F(MetricsTest, AFailedWriteIsAnError) {
-  MetricsLog log(directory, 0, false);
+// Files of this process end at 10 bytes while it lives.
+struct SmallFiles {
+  SmallFiles() {
+    getrlimit(RLIMIT_FSIZE, &before);
+    handler = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit small{.rlim_cur = 10, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+  }
+  ~SmallFiles() {
+    setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, handler);
+  }
   rlimit before{};
-  getrlimit(RLIMIT_FSIZE, &before);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit small{.rlim_cur = 10, .rlim_max = before.rlim_max};
-  setrlimit(RLIMIT_FSIZE, &small);
+  void (*handler)(int) = nullptr;
+};
+
+TEST_F(MetricsTest, WhatTheDiskRefusesComesWithLaterLines) {
+  MetricsLog log(directory, 0, true, 60);
   StepMetrics metrics;
-  metrics.step = 1;
-  EXPECT_THROW(log.write(metrics), Error);
-  setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, handler);
-  EXPECT_EQ(truncate_to(directory, 1), 0);  // the torn line goes
+  {
+    const SmallFiles small;
+    metrics.step = 1;
+    log.write(metrics);
+    log.event(1, "save");
+    metrics.step = 2;
+    log.write(metrics);
+  }
+  EXPECT_NE(log.new_problem().find("metrics.jsonl: cannot be written: File too large"), std::string::npos);
+  EXPECT_EQ(log.new_problem(), "");
+  EXPECT_EQ(text("metrics.jsonl").size(), 10u);  // the beginning of a line
+  metrics.step = 3;
+  log.write(metrics);
+  EXPECT_EQ(steps("metrics.jsonl"), count_to(3));
+  EXPECT_EQ(csv_steps(), count_to(3));
+  EXPECT_EQ(steps("events.jsonl"), count_to(1));
+  EXPECT_EQ(log.new_problem(), "");
+  EXPECT_NO_THROW(log.close());
+}
+
+TEST_F(MetricsTest, GivesUpOnADiskThatGoesOnRefusing) {
+  MetricsLog log(directory, 0, false, 0.2);
+  StepMetrics metrics;
+  {
+    const SmallFiles small;
+    EXPECT_FALSE(log.gives_up());
+    metrics.step = 1;
+    log.write(metrics);
+    EXPECT_FALSE(log.gives_up());
+    const std::string message = test::error_of([&] { log.close(); });
+    EXPECT_NE(message.find("are missing: " + directory + "/metrics.jsonl: cannot be written"), message.npos) << message;
+    EXPECT_TRUE(log.gives_up());
+  }
+  metrics.step = 2;
+  log.write(metrics);
+  EXPECT_FALSE(log.gives_up());
+  EXPECT_NO_THROW(log.close());
+  EXPECT_EQ(csv_steps(), count_to(2));
 }
 
 TEST_F(MetricsTest, RefusesWhatIsNoFile) {

@@ -36,7 +36,8 @@ std::string contents(const std::string& path) {
 
 // The bytes that every event file of TensorFlow starts with: 24 bytes follow, the checksum of that, key of a double.
 TEST_F(TensorBoardTest, StartsAsEventFilesDo) {
-  const TensorBoardFile log(directory, 0);
+  TensorBoardFile log(directory, 0);
+  log.flush();
   const std::string text = contents(*files().begin());
   EXPECT_EQ(text.substr(0, 13), std::string("\x18\0\0\0\0\0\0\0\xa3\x7f\x4b\x22\x09", 13));
   EXPECT_EQ(text.substr(21, 15),
@@ -46,15 +47,18 @@ TEST_F(TensorBoardTest, StartsAsEventFilesDo) {
 
 TEST_F(TensorBoardTest, WritesTheFiniteScalarsOfAStep) {
   TensorBoardFile log(directory, 0);
+  log.flush();
   const std::string path = *files().begin();
   const size_t start = contents(path).size();
   log.write(300, {{"loss", 1.5}, {"gate", std::nan("")}, {"norm", INFINITY}});
+  log.flush();
   const std::string event = contents(path).substr(start);
   ASSERT_GT(event.size(), 24u);
   const std::string step = "\x10\xac\x02";  // 300 as a varint
   const std::string loss = std::string("\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\xc0\x3f", 15);
   EXPECT_EQ(event.substr(21, event.size() - 25), step + loss);
   log.write(301, {{"gate", std::nan("")}});
+  log.flush();
   EXPECT_EQ(contents(path).size(), start + event.size());
 }
 
