@@ -80,6 +80,24 @@ void check_read(Communicator& world, const std::string& checkpoint, const Error&
                 "once it can be read, or move it away to go on from an older checkpoint");
 }
 
+// The first of the list that is intact; `from` gets it and those before it.
+Manifest newest_intact(Communicator& world, const std::vector<std::string>& checkpoints, ResumedFrom& from) {
+  std::string all_damage;
+  for (const std::string& checkpoint : checkpoints) {
+    try {
+      Manifest manifest = check_intact(world, checkpoint);
+      from.checkpoint = checkpoint;
+      from.step = manifest.step;
+      return manifest;
+    } catch (const Error& error) {
+      check_read(world, checkpoint, error);
+      from.damaged.emplace_back(error.what());
+      all_damage += std::string("\n  ") + error.what();
+    }
+  }
+  ENGRAM_FAIL("no checkpoint of this run is intact; remove them to begin anew:", all_damage);
+}
+
 // Puts it where nobody takes it for a checkpoint, and the next save of its step does not meet it.
 void set_aside(const std::string& checkpoint) {
   const fs::path path = checkpoint, aside = path.parent_path() / ("damaged." + path.filename().string());
@@ -128,28 +146,27 @@ void load_checkpoint(Replica& r, const RunIdentity& identity, const std::string&
   load_intact(r, identity, checkpoint, check_intact(r.world, checkpoint), scope);
 }
 
+void check_checkpoint(Replica& r, const RunIdentity& identity, const std::string& checkpoint, LoadScope scope) {
+  const Manifest manifest = check_intact(r.world, checkpoint);
+  together(r.world, [&] { check_fits(r, identity, checkpoint, manifest, scope); });
+}
+
 ResumedFrom resume_from_newest(Replica& r, const RunIdentity& identity, const std::vector<std::string>& checkpoints) {
   ResumedFrom from;
-  std::string all_damage;
-  for (const std::string& checkpoint : checkpoints) {
-    Manifest manifest;
-    try {
-      manifest = check_intact(r.world, checkpoint);
-    } catch (const Error& error) {
-      check_read(r.world, checkpoint, error);
-      from.damaged.emplace_back(error.what());
-      all_damage += std::string("\n  ") + error.what();
-      continue;
-    }
-    load_intact(r, identity, checkpoint, manifest, LoadScope::kResume);
-    from.checkpoint = checkpoint;
-    together(r.world, [&] {
-      if (r.world.rank() != 0) return;
-      for (size_t i = 0; i < from.damaged.size(); ++i) set_aside(checkpoints[i]);
-    });
-    return from;
-  }
-  ENGRAM_FAIL("no checkpoint of this run is intact; remove them to begin anew:", all_damage);
+  const Manifest manifest = newest_intact(r.world, checkpoints, from);
+  load_intact(r, identity, from.checkpoint, manifest, LoadScope::kResume);
+  together(r.world, [&] {
+    if (r.world.rank() != 0) return;
+    for (size_t i = 0; i < from.damaged.size(); ++i) set_aside(checkpoints[i]);
+  });
+  return from;
+}
+
+ResumedFrom check_newest(Replica& r, const RunIdentity& identity, const std::vector<std::string>& checkpoints) {
+  ResumedFrom from;
+  const Manifest manifest = newest_intact(r.world, checkpoints, from);
+  together(r.world, [&] { check_fits(r, identity, from.checkpoint, manifest, LoadScope::kResume); });
+  return from;
 }
 
 }  // namespace engram

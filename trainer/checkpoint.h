@@ -51,8 +51,12 @@ enum class LoadScope {
 // changed, where the checkpoint is damaged, or of another model, tokenizer, table optimizer or data.
 void load_checkpoint(Replica& replica, const RunIdentity& identity, const std::string& checkpoint, LoadScope scope);
 
+// The same without filling anything: throws what would be refused.
+void check_checkpoint(Replica& replica, const RunIdentity& identity, const std::string& checkpoint, LoadScope scope);
+
 struct ResumedFrom {
   std::string checkpoint;
+  int64_t step = 0;
   std::vector<std::string> damaged;  // what is wrong with each newer one, newest first
 };
 
@@ -61,5 +65,8 @@ struct ResumedFrom {
 // What the system does not let a rank read may be intact: IoError there, PeerFailed on the others, and nothing changes.
 ResumedFrom resume_from_newest(Replica& replica, const RunIdentity& identity,
                                const std::vector<std::string>& checkpoints);
+
+// Which one it would be; throws what would be refused, and fills and renames nothing.
+ResumedFrom check_newest(Replica& replica, const RunIdentity& identity, const std::vector<std::string>& checkpoints);
 
 }  // namespace engram

@@ -47,7 +47,7 @@ void add_train(CLI::App& app, Parsed& parsed) {
                             {"train", "Train a model; resumes from the newest checkpoint of the run.",
                              "mpirun -np 4 engram train configs/quickstart.yaml --set train.steps=200"});
   add_config(verb, parsed.train);
-  verb->add_flag("--dry-run", parsed.train.dry_run, "check everything and estimate, without a step");
+  verb->add_flag("--dry-run", parsed.train.dry_run, "what a start would do: check all that it checks, without a step");
 }
 
 void add_eval(CLI::App& app, Parsed& parsed) {

@@ -83,23 +83,38 @@ void fill(Replica& r, ExportReader& source) {
   }
 }
 
-}  // namespace
+bool is_export(const std::string& path) { return std::filesystem::exists(path + "/" + kExportConfigName); }
 
-void load_export(Replica& r, const RunIdentity& identity, const std::string& directory) {
+// Throws Error on all ranks where the export is of another model or tokenizer.
+ExportReader open_fitting(Replica& r, const RunIdentity& identity, const std::string& directory) {
   std::optional<ExportReader> source;
   together(r.world, [&] {
     source.emplace(directory);
     check_fits(r, identity, *source, directory);
   });
-  together(r.world, [&] { fill(r, *source); });
+  return std::move(*source);
+}
+
+}  // namespace
+
+void load_export(Replica& r, const RunIdentity& identity, const std::string& directory) {
+  ExportReader source = open_fitting(r, identity, directory);
+  together(r.world, [&] { fill(r, source); });
   r.publish_weights();
 }
 
 void load_initial_weights(Replica& r, const RunIdentity& identity, const std::string& path) {
-  if (std::filesystem::exists(path + "/" + kExportConfigName))
+  if (is_export(path))
     load_export(r, identity, path);
   else
     load_checkpoint(r, identity, resolve_checkpoint(path), LoadScope::kWeights);
+}
+
+void check_initial_weights(Replica& r, const RunIdentity& identity, const std::string& path) {
+  if (is_export(path))
+    open_fitting(r, identity, path);
+  else
+    check_checkpoint(r, identity, resolve_checkpoint(path), LoadScope::kWeights);
 }
 
 }  // namespace engram

@@ -15,5 +15,7 @@ void load_export(Replica& replica, const RunIdentity& identity, const std::strin
 // The same from an export, a checkpoint or the directory of a run (its newest checkpoint): how a run starts from the
 // weights of another.
 void load_initial_weights(Replica& replica, const RunIdentity& identity, const std::string& path);
+// Throws what it would refuse, and fills nothing.
+void check_initial_weights(Replica& replica, const RunIdentity& identity, const std::string& path);
 
 }  // namespace engram

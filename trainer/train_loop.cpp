@@ -17,10 +17,10 @@
 #include "trainer/estimate.h"
 #include "trainer/evaluate.h"
 #include "trainer/exit_codes.h"
-#include "trainer/import.h"
 #include "trainer/manifest.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
+#include "trainer/run_start.h"
 #include "trainer/step.h"
 #include "trainer/terminal.h"
 #include "trainer/version.h"
@@ -72,7 +72,7 @@ class TrainRun {
       if (is_first()) lock_.emplace(lock_run(config().run.directory()));
     });
     requests_.leave_if_asked();
-    resume();
+    resumed_ = start_run(replica_, identity_, config().checkpoint.resume || after_.has_value());
     if (after_) replica_.passed_batches = after_->passed_batches + after_->step - replica_.step;
     requests_.leave_if_asked();
     if (is_first()) start_log();
@@ -92,6 +92,9 @@ class TrainRun {
     });
     return gives_up() ? kExitGiveUp : exit_code_of(request_);
   }
+
+  // What run() would do first, without doing it.
+  void check() { check_start(replica_, identity_); }
 
   // Where the run that comes next goes on, if one must.
   const std::optional<Rewind>& rewind() const { return rewind_; }
@@ -144,26 +147,6 @@ class TrainRun {
                                                                 .history = replica_.history(),
                                                                 .seed = 0,
                                                                 .order = SampleOrder::kSequential});
-  }
-
-  void resume() {
-    const std::vector<std::string> found = list_checkpoints(replica_.world, checkpoints());
-    if (found.empty()) return start();
-    if (!config().checkpoint.resume && !after_) {
-      throw ConfigError("checkpoint.resume: is false, but " + found.front() +
-                        " is there; give the run another name (run.name), or remove " + config().run.directory());
-    }
-    resumed_ = resume_from_newest(replica_, identity_, found);
-    if (!is_first()) return;
-    for (const std::string& damage : resumed_.damaged) std::cerr << "passed over: " << damage << std::endl;
-    std::cout << "resuming from " << resumed_.checkpoint << std::endl;
-  }
-
-  void start() {
-    const std::string& source = config().run.init_from;
-    if (source.empty()) return;
-    load_initial_weights(replica_, identity_, source);
-    if (is_first()) std::cout << "starting from the weights of " << source << std::endl;
   }
 
   void start_log() {
@@ -375,7 +358,11 @@ int run_train(Communicator& world, Pulse& pulse, const TrainCommand& command) {
     std::optional<Rewind> rewind;
     while (true) {
       TrainRun run(world, pulse, config, rewind);  // opens the tokenizer and the stores, and takes all memory
-      const int code = command.dry_run ? kExitOk : run.run();
+      if (command.dry_run) {
+        run.check();
+        return kExitOk;
+      }
+      const int code = run.run();
       rewind = run.rewind();
       if (!rewind || code == kExitGiveUp) return code;
     }

@@ -1,0 +1,87 @@
+"""What a start of a run finds: `train --dry-run` says beforehand what it would do, or why it would be refused, with the
+same exit code, and changes nothing.
+"""
+import errno
+import unittest
+
+import program
+
+USAGE, DATA, IO_ERROR = 64, 65, 74
+SETTINGS = ("train.steps=4", "checkpoint.every=2", "checkpoint.keep=5")
+
+
+def setUpModule():
+    global corpus
+    corpus = program.Corpus()
+    unittest.addModuleCleanup(corpus.remove)
+
+
+def contents(directory):
+    """{path: bytes} of all files below."""
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+class DryRun(unittest.TestCase):
+    def dry(self, name, *settings, ranks=0, environment=None):
+        """Exit code and output; nothing below the corpus changes."""
+        before = contents(corpus.path)
+        result = program.run([*corpus.train(name, *SETTINGS, *settings), "--dry-run"], ranks, environment)
+        self.assertEqual(contents(corpus.path), before)
+        return result
+
+    def check(self, expected, words, name, *settings, **how):
+        code, output = self.dry(name, *settings, **how)
+        self.assertEqual(code, expected, output)
+        self.assertIn(words, output)
+        self.assertNotIn("resuming from", output)
+
+    def test_a_run_that_has_not_begun(self):
+        for ranks in (0, 2):
+            self.check(0, "dry run: a start would begin at step 0\ncheckpoints to come take up to ", "new", ranks=ranks)
+        self.assertFalse(corpus.run_directory("new").exists())
+
+    def test_a_run_that_goes_on(self):
+        program.run_well(corpus.train("begun", *SETTINGS))
+        step = corpus.run_directory("begun") / "checkpoints" / "step-00000004"
+        for ranks in (0, 2):
+            self.check(0, f"dry run: a start would resume from {step}\n", "begun", "train.steps=9", ranks=ranks)
+        self.check(DATA, "is of another run: model.hidden: 16 -> 32", "begun", "model.hidden=32")
+        self.check(DATA, "is of another run: data.seq_len: 16 -> 32", "begun", "data.seq_len=32", ranks=2)
+        self.check(USAGE, f"checkpoint.resume: is false, but {step} is there", "begun", "checkpoint.resume=false")
+        shim = program.shim_environment(calls="read", path=step, first=0, count=1000000, errno=errno.EIO)
+        self.check(IO_ERROR, "Input/output error", "begun", environment=shim)
+        damaged = next(step.glob("rank*"))
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-1])
+        self.check(0, f"passed over: {damaged}", "begun")
+        self.check(0, "dry run: a start would resume from " + str(step)[:-1] + "2\n", "begun")
+        damaged.write_bytes(whole)
+
+    def test_weights_of_another_run(self):
+        program.run_well(corpus.train("source", *SETTINGS))
+        source = corpus.run_directory("source")
+        exported = corpus.path / "exported"
+        program.run_well(["checkpoint", "export", source, "--output", exported])
+        for path in (source, exported):
+            weights = f"run.init_from={path}"
+            self.check(0, f"dry run: a start would start from the weights of {path}\n", "second", weights)
+            self.check(DATA, "model.hidden: 16 -> 32", "second", weights, "model.hidden=32")
+        self.check(DATA, "is no complete checkpoint", "second", "run.init_from=nowhere")
+
+    def test_a_disk_that_is_too_small(self):
+        small = "model.engram.rows_per_head=[500000]", "checkpoint.keep=1000000", "train.steps=1000000"
+        code, output = self.dry("large", *small, "checkpoint.every=1")
+        self.assertEqual(code, IO_ERROR, output)
+        self.assertRegex(output, r"bytes are free, wanted \d+ .*; for the checkpoints to come: wanted fewer")
+
+    def test_a_run_that_another_process_trains(self):
+        process = program.start(corpus.train("busy", "train.steps=1000000", "checkpoint.every=0"), 0)
+        self.addCleanup(program.kill, process)
+        program.wait_for_steps(corpus, "busy", 2, process)
+        code, output = program.run([*corpus.train("busy", *SETTINGS), "--dry-run"])
+        self.assertEqual(code, DATA, output)
+        self.assertIn("another process trains this run", output)
+
+
+if __name__ == "__main__":
+    unittest.main()
