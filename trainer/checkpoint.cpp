@@ -14,28 +14,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_same(const std::string& checkpoint, const char* what, const std::string& got, const std::string& wanted) {
-  ENGRAM_CHECK(got == wanted, checkpoint, ": its ", what, " is ", got, ", this run's is ", wanted);
+void check_same(const std::string& checkpoint, const char* what, const std::string& got, const std::string& wanted,
+                const std::string& way_out) {
+  ENGRAM_CHECK(got == wanted, checkpoint, ": its ", what, " is ", got, ", this run's is ", wanted, "; ", way_out);
 }
 
 // Refuses a checkpoint of another model, tokenizer, optimizer or data order.
 void check_fits(const Replica& r, const RunIdentity& identity, const std::string& checkpoint, const Manifest& manifest,
                 LoadScope scope) {
   const RunConfig saved = checkpoint_config(checkpoint);
-  std::vector<std::string> prefixes{"model."};
-  if (scope == LoadScope::kResume) {
-    prefixes.insert(prefixes.end(), {"data.seq_len", "train.global_batch", "run.seed", "optimizer.table.kind"});
-  }
-  for (const std::string& prefix : prefixes) {
+  const std::string from_weights = "; another run.name with run.init_from=" + checkpoint + " starts from its weights";
+  const auto check = [&](const char* prefix, const std::string& way_out) {
     const auto differences = config_differences(saved, r.config, prefix);
     ENGRAM_CHECK(differences.empty(), checkpoint, ": is of another run: ", differences.front(),
-                 " (checkpoint -> this run); give the run another name or set the value back");
+                 " (checkpoint -> this run); give the run another name or set the value back", way_out);
+  };
+  check("model.", "");
+  const std::string tokenizer = "give the tokenizer that it was trained with (data.tokenizer, or --tokenizer)";
+  check_same(checkpoint, "tokenizer digest", manifest.identity.tokenizer_digest, identity.tokenizer_digest, tokenizer);
+  check_same(checkpoint, "vocabulary digest", manifest.identity.vocabulary_digest, identity.vocabulary_digest,
+             tokenizer);
+  if (scope == LoadScope::kWeights) return;
+  for (const char* key : {"data.seq_len", "train.global_batch", "run.seed", "optimizer.table.kind"}) {
+    check(key, from_weights);
   }
-  check_same(checkpoint, "tokenizer digest", manifest.identity.tokenizer_digest, identity.tokenizer_digest);
-  check_same(checkpoint, "vocabulary digest", manifest.identity.vocabulary_digest, identity.vocabulary_digest);
-  if (scope == LoadScope::kResume) {
-    check_same(checkpoint, "training data digest", manifest.identity.data_digest, identity.data_digest);
-  }
+  check_same(checkpoint, "training data digest", manifest.identity.data_digest, identity.data_digest,
+             "set data.train back, with the stores that the run had" + from_weights);
 }
 
 // The manifest of a checkpoint all of whose files are as it says. Collective; throws where any rank finds damage.

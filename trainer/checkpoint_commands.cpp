@@ -13,6 +13,7 @@
 #include "trainer/export_layout.h"
 #include "trainer/import.h"
 #include "trainer/progress.h"
+#include "trainer/run_tokenizer.h"
 
 namespace engram {
 namespace {
@@ -96,7 +97,7 @@ void run_checkpoint_export(const CheckpointExportCommand& command) {
   check_files(path, read_manifest(path), 0, 1);
   const CheckpointReader checkpoint(path);
   RunConfig config = checkpoint_config(path);
-  if (!command.tokenizer.empty()) config.data.tokenizer = command.tokenizer;
+  config.data.tokenizer = command.tokenizer.empty() ? tokenizer_of(path, config) : command.tokenizer;
   export_checkpoint(checkpoint, config, load_tokenizer(config),
                     {.output = command.output,
                      .dtype = command.bfloat16 ? DType::kBFloat16 : DType::kFloat32,
@@ -118,8 +119,9 @@ void run_checkpoint_import(Communicator& world, const CheckpointImportCommand& c
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_export(replica, identity, command.directory);
   save_checkpoint(replica, identity, checkpoints);
-  if (world.rank() == 0)
-    std::cout << *newest_checkpoint(checkpoints) << ": the weights of " << command.directory << "\n";
+  if (world.rank() != 0) return;
+  keep_tokenizer(config, identity.tokenizer_digest);
+  std::cout << *newest_checkpoint(checkpoints) << ": the weights of " << command.directory << "\n";
 }
 
 }  // namespace engram

@@ -22,6 +22,7 @@
 #include "trainer/key_suggestion.h"
 #include "trainer/manifest.h"
 #include "trainer/run_report.h"
+#include "trainer/run_tokenizer.h"
 #include "trainer/scale_model.h"
 #include "trainer/terminal.h"
 
@@ -32,7 +33,7 @@ namespace {
 // given, with another tokenizer file.
 RunConfig config_for_use(const std::string& checkpoint, const std::string& tokenizer, int64_t world_size) {
   RunConfig config = checkpoint_config(checkpoint);
-  if (!tokenizer.empty()) config.data.tokenizer = tokenizer;
+  config.data.tokenizer = tokenizer.empty() ? tokenizer_of(checkpoint, config) : tokenizer;
   if (num_cuda_devices() == 0) {
     config.device = DeviceChoice::kCpu;
     config.train.precision = Precision::kAuto;

@@ -16,6 +16,7 @@
 #include "trainer/exit_codes.h"
 #include "trainer/progress.h"
 #include "trainer/requests.h"
+#include "trainer/run_tokenizer.h"
 #include "trainer/sweep_launch.h"
 #include "trainer/sweep_results.h"
 
@@ -180,7 +181,9 @@ class Manager {
   }
 
   void remove_weights(int64_t number) const {
-    if (!file_.sweep.keep_weights) std::filesystem::remove_all(directory_of(number) + "/checkpoints");
+    if (file_.sweep.keep_weights) return;
+    std::filesystem::remove_all(directory_of(number) + "/checkpoints");
+    std::filesystem::remove(directory_of(number) + "/" + kTokenizerName);  // as large as what is left, or larger
   }
 
   void start_queued() {

@@ -21,6 +21,7 @@
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/run_start.h"
+#include "trainer/run_tokenizer.h"
 #include "trainer/step.h"
 #include "trainer/terminal.h"
 #include "trainer/version.h"
@@ -157,6 +158,7 @@ class TrainRun {
                                                    .terminal = stdout_is_terminal(),
                                                    .clock = {}});
     write_file_atomically(config().run.directory() + "/" + kConfigName, print_config(config()));
+    keep_tokenizer(config(), identity_.tokenizer_digest);
     log_->event(replica_.step, replica_.step == 0 ? "start" : "resume",
                 {{"config_digest", config_digest(config())},
                  {"data_digest", identity_.data_digest},

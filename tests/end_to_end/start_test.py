@@ -82,6 +82,46 @@ class DryRun(unittest.TestCase):
         self.assertEqual(code, DATA, output)
         self.assertIn("another process trains this run", output)
 
+    def test_other_data(self):
+        program.run_well(corpus.train("first_stage", *SETTINGS))
+        other = f"data.train={corpus.path}/validation.h5"
+        weights = corpus.run_directory("first_stage") / "checkpoints" / "step-00000004"
+        for setting in (other, "train.global_batch=16", "data.seq_len=32"):
+            words = f"another run.name with run.init_from={weights} starts from its weights"
+            self.check(DATA, words, "first_stage", setting)
+            self.check(0, "a start would start from the weights", "second_stage", setting, f"run.init_from={weights}")
+
+
+class Tokenizer(unittest.TestCase):
+    """A run keeps its tokenizer, so that its checkpoints can be used without the file of data.tokenizer."""
+
+    def test_a_tokenizer_that_is_not_there(self):
+        given, run = corpus.path / "given.json", corpus.run_directory("kept")
+        given.write_bytes(program.TOKENIZER.read_bytes())
+        program.run_well(corpus.train("kept", *SETTINGS, f"data.tokenizer={given}"), 2)
+        kept = run / "tokenizer.json"
+        self.assertEqual(kept.read_bytes(), given.read_bytes())
+        exported, imported = corpus.path / "weights", corpus.path / "imported"
+        uses = (["generate", run, "--prompt", "The", "--tokens", "3"],
+                ["eval", f"{run}/checkpoints/step-00000004/"],
+                ["explain", "The history", "--checkpoint", run],
+                ["checkpoint", "export", run, "--output", exported])  # fmt: skip
+        with_file = [program.run_well(use) for use in uses[:3]]
+        given.write_text("{}", encoding="utf-8")
+        self.assertEqual([program.run_well(use) for use in uses[:3]], with_file)
+        given.unlink()
+        self.assertEqual([program.run_well(use) for use in uses][:3], with_file)
+        program.run_well(["checkpoint", "import", exported, "--output", imported])
+        (exported / "tokenizer.json").unlink()
+        self.assertEqual(program.run_well(["generate", imported, *uses[0][2:]]), with_file[0])
+
+        kept.write_bytes(kept.read_bytes() + b"\n")
+        for use in uses[:3]:
+            code, output = program.run(use)
+            self.assertEqual(code, DATA, output)
+            self.assertIn(f"and is neither {given} nor {kept}; give it with --tokenizer FILE", output)
+        self.assertEqual(program.run_well([*uses[0], "--tokenizer", program.TOKENIZER]), with_file[0])
+
 
 if __name__ == "__main__":
     unittest.main()
