@@ -59,7 +59,7 @@ std::string config_schema();
 // What a training step needs beyond a valid configuration: nothing that only accounting knows. Throws ConfigError.
 void check_computable(const RunConfig& config);
 
-// What `train` needs: the same, and data and tokenizer named. Throws ConfigError.
+// What `train` needs: the same, data and tokenizer named, and a warm-up within the run. Throws ConfigError.
 void check_trainable(const RunConfig& config);
 
 // Rules that involve the number of ranks: parallel.* divide it, the global batch divides over it, and every memory

@@ -130,6 +130,12 @@ void check_trainable(const RunConfig& config) {
   if (config.data.tokenizer.empty()) {
     problems.push_back({{"data.tokenizer"}, "is empty; wanted the tokenizer.json of the token store"});
   }
+  if (const int64_t warmup = config.optimizer.schedule.warmup_steps; warmup > config.train.steps) {
+    problems.push_back({{"optimizer.schedule.warmup_steps", "train.steps"},
+                        fmt::format("{} are more than train.steps {}, so that the learning rate would end below its "
+                                    "peak; wanted at most as many",
+                                    warmup, config.train.steps)});
+  }
   if (!problems.empty()) refuse(problems);
 }
 

@@ -258,5 +258,19 @@ TEST(Config, TrainingRefusesWhatOnlyAccountingKnows) {
   EXPECT_NE(refusal([] { check_trainable(small_config()); }).find("data.train: is empty"), std::string::npos);
 }
 
+// Accounting, and the use of a checkpoint, do not look at it.
+TEST(Config, TrainingRefusesAWarmUpLongerThanTheRun) {
+  for (const char* kind : {"cosine", "step", "constant"}) {
+    const auto refused = [&](const char* warmup) {
+      const RunConfig config = small_config({"data.train=a.h5", "data.tokenizer=t.json", "train.steps=6",
+                                             std::string("optimizer.schedule.kind=") + kind,
+                                             std::string("optimizer.schedule.warmup_steps=") + warmup});
+      return refusal([&] { check_trainable(config); });
+    };
+    EXPECT_EQ(refused("6"), "");
+    EXPECT_NE(refused("7").find("optimizer.schedule.warmup_steps: 7 are more than train.steps 6"), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace engram
