@@ -15,7 +15,8 @@ int64_t json_integer(const Json& value, std::string_view what) {
   const bool fits =
       value.is_number_integer() &&
       (!value.is_number_unsigned() || value.template get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()});
-  ENGRAM_CHECK(fits, what, ": got ", value.dump().substr(0, 40), ", wanted an integer of 64 bits");
+  const auto shown = [&] { return value.is_structured() ? value.type_name() : value.dump().substr(0, 40); };
+  ENGRAM_CHECK(fits, what, ": got ", shown(), ", wanted an integer of 64 bits");
   return value.template get<int64_t>();
 }
 

@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "data/json_depth.h"
 #include "kernels/core/check.h"
 
 namespace engram {
@@ -42,14 +43,14 @@ DType dtype_of_name(const std::string& name) {
 // Parses the header; of two equal keys of an object the library would keep one silently.
 Json parse_header(const std::string& text) {
   std::vector<std::set<std::string>> keys;
-  const auto check_keys = [&](int, Json::parse_event_t event, Json& parsed) {
+  const auto check_keys = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key) {
       const auto key = parsed.get<std::string>();
       ENGRAM_CHECK(keys.back().insert(key).second, "the key \"", key, "\" is there twice");
     }
-    return true;
+    return JsonDepth()(depth);
   };
   ENGRAM_CHECK(text.starts_with('{'), "the header is no JSON object");
   return Json::parse(text, check_keys);

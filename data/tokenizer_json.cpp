@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/byte_level.h"
+#include "data/json_depth.h"
 #include "data/known_keys.h"
 #include "data/unicode_nfc.h"
 #include "data/utf8.h"
@@ -17,15 +18,10 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxFileBytes = size_t{64} << 20, kMaxPieceBytes = size_t{64} << 10;
-constexpr int kMaxDepth = 16;
 
 json parse(std::string_view text) {
   ENGRAM_CHECK(text.size() <= kMaxFileBytes, "got ", text.size(), " bytes, wanted at most ", kMaxFileBytes);
-  const auto check_depth = [](int depth, json::parse_event_t, json&) {
-    ENGRAM_CHECK(depth <= kMaxDepth, "nested deeper than ", kMaxDepth, " levels");
-    return true;
-  };
-  json root = json::parse(text, check_depth);
+  json root = json::parse(text, JsonDepth());
   ENGRAM_CHECK(root.is_object(), "got ", root.type_name(), ", wanted an object with \"model\" and \"pre_tokenizer\"");
   return root;
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
+#include "data/json_depth.h"
 #include "data/line_reader.h"
 #include "data/text_source.h"
 #include "data/token_store.h"
@@ -55,7 +56,7 @@ struct Record {
 
 void for_each_record(const std::string& path, const std::function<void(const Record&)>& record) {
   for_each_line(path, [&](const std::string& line, const std::string& place) {
-    Record next{Json::parse(line, nullptr, /*allow_exceptions=*/false), place};
+    Record next{Json::parse(line, JsonDepth{place + ": "}, /*allow_exceptions=*/false), place};
     ENGRAM_CHECK(!next.json.is_discarded(), place, ": is no JSON");
     ENGRAM_CHECK(next.json.is_object(), place, ": is a JSON ", next.json.type_name(), ", wanted an object");
     record(next);

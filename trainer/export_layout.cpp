@@ -6,6 +6,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "data/json_depth.h"
+#include "data/json_integer.h"
 #include "model/language_model.h"
 #include "model/memory_addresses.h"
 #include "trainer/config.h"
@@ -18,6 +20,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kModelKey = "model";
 constexpr const char* kLengthKey = "max_position_embeddings";
 constexpr const char* kVocabularyKey = "engram_vocabulary_digest";
+constexpr const char* kEndKey = "eos_token_id";
 constexpr const char* kNumKeysKey = "engram_compressed_vocab_size";
 
 std::string with_prefix(const std::string& name, std::string_view prefix, std::string_view other) {
@@ -105,7 +108,7 @@ std::string print_export_config(const ExportConfig& config) {
             {kLengthKey, config.run.data.seq_len},
             {"tie_word_embeddings", false},  // the model shares the weight by itself
             {"use_cache", false},
-            {"eos_token_id", config.end_of_text < 0 ? Json() : Json(config.end_of_text)},
+            {kEndKey, config.end_of_text < 0 ? Json() : Json(config.end_of_text)},
             {kVocabularyKey, config.vocabulary_digest},
             {kNumKeysKey, config.num_keys}};
   if (m.engram.enabled()) {
@@ -125,16 +128,18 @@ ExportConfig read_export_config(const std::string& directory) {
   std::ifstream file(path, std::ios::binary);
   ENGRAM_CHECK(file.good(), path, ": cannot be read; ", directory, " is not an export");
   try {
-    const Json json = Json::parse(file);
+    const Json json = Json::parse(file, JsonDepth{path + ": "});
     // JSON is YAML: the strict reader of configurations checks the section.
     const Json text{{"model", json.at(kModelKey)},
                     {"data", {{"seq_len", json.at(kLengthKey)}, {"tokenizer", directory + "/" + kExportTokenizerName}}},
                     {"train", {{"steps", 0}, {"global_batch", 1}}}};
-    const Json& end_of_text = json.at("eos_token_id");
+    const Json& end_of_text = json.at(kEndKey);
+    const int64_t end = end_of_text.is_null() ? -1 : json_integer(end_of_text, path + ": " + kEndKey);
+    ENGRAM_CHECK(end >= -1 && end <= INT32_MAX, path, ": ", kEndKey, ": got ", end, ", wanted a token id or null");
     return {.run = parse_config(text.dump(), path),
             .vocabulary_digest = json.at(kVocabularyKey),
-            .num_keys = json.at(kNumKeysKey),
-            .end_of_text = end_of_text.is_null() ? -1 : end_of_text.get<int32_t>()};
+            .num_keys = json_integer(json.at(kNumKeysKey), path + ": " + kNumKeysKey),
+            .end_of_text = static_cast<int32_t>(end)};
   } catch (const Json::exception& error) {
     ENGRAM_FAIL(path, ": is not the configuration of an export: ", error.what());
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
+#include "data/json_depth.h"
 #include "data/json_integer.h"
 
 namespace engram {
@@ -80,7 +81,7 @@ Manifest read_manifest(const std::string& checkpoint) {
   ENGRAM_CHECK(is_file(path), path, ": is missing, or no file; ", checkpoint, " is not a complete checkpoint");
   const std::string text = contents_of_file(path);
   try {
-    Json json = Json::parse(text);
+    Json json = Json::parse(text, JsonDepth{path + ": "});
     const int64_t version = json_integer(json.at("format_version"), path + ": format_version");
     ENGRAM_CHECK(version == kFormatVersion, path, ": format version ", version, ", wanted ", kFormatVersion);
     const std::string digest = json.at("digest");

@@ -14,6 +14,7 @@
 
 #include "data/atomic_file.h"
 #include "data/file_lock.h"
+#include "data/json_depth.h"
 #include "data/json_integer.h"
 #include "trainer/config.h"
 
@@ -164,7 +165,7 @@ void SweepJournal::read(const std::string& text) {
     ++line_number;
     try {
       apply_line(Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                             text.begin() + static_cast<std::ptrdiff_t>(end)),
+                             text.begin() + static_cast<std::ptrdiff_t>(end), JsonDepth()),
                  trials);
     } catch (const std::exception& error) {
       ENGRAM_FAIL(path(), ":", line_number, ": is damaged: ", error.what());

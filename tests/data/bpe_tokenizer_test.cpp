@@ -338,7 +338,7 @@ TEST(BpeTokenizerTest, RefusesFilesThatAreNotJson) {
   EXPECT_NE(message("{\"model\":").find("tokenizer f: not the JSON of a tokenizer"), std::string::npos);
   EXPECT_NE(message("[]").find("got array, wanted an object"), std::string::npos);
   EXPECT_NE(message("{\"model\":\"\xFF\"}").find("not the JSON"), std::string::npos);
-  EXPECT_NE(message(std::string(1'000'000, '[')).find("nested deeper than 16 levels"), std::string::npos);
+  EXPECT_NE(message(std::string(1'000'000, '[')).find("nested deeper than 64 levels"), std::string::npos);
   EXPECT_NE(test::error_of([] { BpeTokenizer::load("/nowhere/t.json"); }).find("/nowhere/t.json: cannot be opened"),
             std::string::npos);
 }

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "tests/data/deep_json.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/testing.h"
 
@@ -132,6 +133,7 @@ TEST(Safetensors, RefusesHeadersThatDoNotFitTheFile) {
       {R"({"a":[]})", "a: ", 8},
       {R"([])", "the header is no JSON object", 0},
       {R"({"a":)", "parse error", 0},
+      {R"({"a":{"dtype":"F32","shape":)" + test::deep_json() + "}}", "nested deeper than 64 levels", 0},
   };
   for (const auto& c : cases) {
     const std::string message = error_of_header(c.header, c.num_bytes);

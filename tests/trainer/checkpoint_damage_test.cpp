@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 
+#include "tests/data/deep_json.h"
 #include "tests/trainer/checkpoint_testing.h"
 #include "trainer/manifest.h"
 
@@ -77,6 +78,12 @@ TEST_F(CheckpointDamage, EveryByteOfTheManifestCounts) {
     const std::string message = test::error_of([&] { read_manifest(checkpoint()); });
     EXPECT_NE(message.find(kManifestName), std::string::npos) << "byte " << i << ": " << bad.substr(i, 20);
   }
+}
+
+TEST_F(CheckpointDamage, AManifestWithoutEnd) {
+  test::write_file(file(kManifestName), R"({"format_version":1,"digest":"","files":)" + test::deep_json() + "}");
+  const std::string message = test::error_of([&] { read_manifest(checkpoint()); });
+  EXPECT_NE(message.find(std::string(kManifestName) + ": nested deeper than 64 levels"), std::string::npos) << message;
 }
 
 TEST_F(CheckpointDamage, ATruncatedOrEmptyFile) {

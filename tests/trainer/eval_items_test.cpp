@@ -1,6 +1,7 @@
 #include "trainer/eval_items.h"
 
 #include "data/token_store.h"
+#include "tests/data/deep_json.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/testing.h"
 
@@ -79,6 +80,8 @@ TEST_F(EvalItemsTest, BadRecordsAreRefusedWithTheirLine) {
             "field \"answer\" is 2, wanted the number of one"},
            {R"({"question": "q", "choices": ["a", "b"], "answer": -1})", "field \"answer\" is -1"},
            {R"({"question": "q", "choices": ["a", "b"], "answer": "1"})", "field \"answer\" is \"1\""},
+           {R"({"question": "q", "choices": ["a", "b"], "answer": )" + test::deep_json() + "}",
+            "nested deeper than 64"},
            {"\xff", "byte 0 is no UTF-8"}}) {
     expect_refused(choice, good + "\n" + record, "c.jsonl:3: " + want);
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/safetensors.h"
+#include "tests/data/deep_json.h"
 #include "tests/trainer/export_testing.h"
 #include "trainer/checkpoint_diff.h"
 #include "trainer/config.h"
@@ -209,10 +210,20 @@ TEST_F(ExportTest, ConfigurationComesBack) {
   EXPECT_EQ(read.num_keys, 17);
   EXPECT_EQ(read.end_of_text, 3);
   Json json = Json::parse(print_export_config(written));
+  const auto expect_refused = [&](const std::string& text, const std::string& words) {
+    test::write_file(output + "/config.json", text);
+    const std::string message = test::error_of([&] { read_export_config(output); });
+    EXPECT_NE(message.find(words), std::string::npos) << message;
+  };
+  for (const auto& [value, words] : std::vector<std::pair<Json, std::string>>{
+           {1.5, "config.json: eos_token_id: got 1.5"}, {1e30, "got 1e+30"}, {int64_t{1} << 40, "wanted a token id"}}) {
+    Json other = json;
+    other["eos_token_id"] = value;
+    expect_refused(other.dump(), words);
+  }
   json["model"]["hiden"] = 3;
-  test::write_file(output + "/config.json", json.dump());
-  const std::string message = test::error_of([&] { read_export_config(output); });
-  EXPECT_NE(message.find("model.hiden: unknown key"), std::string::npos) << message;
+  expect_refused(json.dump(), "model.hiden: unknown key");
+  expect_refused("{\"model\":" + test::deep_json() + "}", "config.json: nested deeper than 64 levels");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "data/file_lock.h"
+#include "tests/data/deep_json.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/trainer/sweep_testing.h"
 #include "trainer/sweep_results.h"
@@ -74,9 +75,10 @@ TEST_F(Journal, RefusesDamageElsewhereWithItsPlace) {
   begun();
   const std::string text = read_file(file());
   const size_t second = text.find('\n') + 1;
-  for (const std::string& damaged :
-       {text.substr(0, second) + "x" + text.substr(second), text.substr(second, 20) + "\n",
-        std::string("{\"record\":\"sweep\",\"format\":2}\n"), text + "{\"record\":\"state\",\"trial\":99}\n"}) {
+  for (const std::string& damaged : {text.substr(0, second) + "x" + text.substr(second), text.substr(second, 20) + "\n",
+                                     std::string("{\"record\":\"sweep\",\"format\":2}\n"),
+                                     "{\"record\":\"sweep\",\"format\":" + test::deep_json() + "}\n",
+                                     text + "{\"record\":\"state\",\"trial\":99}\n"}) {
     write_file(file(), damaged);
     try {
       SweepJournal journal(sweep());
