@@ -18,6 +18,10 @@ DEFAULTS = {
     "optimizer.schedule": {"kind": "cosine", "warmup_steps": 0, "min_ratio": 0.1},
     "train": {"steps": 0, "global_batch": 0, "micro_batch": 1},
 }
+WITHOUT_DEFAULT = {
+    "model": {"vocab_size", "hidden", "num_layers"},
+    "model.attention": {"num_heads", "num_kv_heads", "head_dim"},
+}
 
 
 def merge(section, values):
@@ -64,14 +68,30 @@ def load(path, overrides=()):
     for text in overrides:
         override(values, text)
     config = merge("", values)
-    check(config)
+    check(config, unknown_keys(values))
     return config
 
 
-def check(config):
+def paths(values, prefix=""):
+    """Of every value that is no section: its key with those of its sections in front."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from paths(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def unknown_keys(values):
+    """Of models and optimizers. What the other sections say besides changes nothing that is compared."""
+    sections = [*DEFAULTS.items(), *WITHOUT_DEFAULT.items()]
+    known = {f"{section}.{key}" for section, keys in sections for key in keys}
+    return [path for path in paths(values) if path.startswith(("model.", "optimizer.")) and path not in known]
+
+
+def check(config, unknown=()):
     """Refuses what this program does not do, instead of measuring something else."""
     engram = config.model.engram
-    wrong = []
+    wrong = [f"{name}: unknown key" for name in unknown]
     if config.optimizer.schedule.kind != "constant":
         wrong.append("optimizer.schedule.kind: only constant")
     if engram.layers and config.optimizer.table.kind != "adam_dense":

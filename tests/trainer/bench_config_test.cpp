@@ -1,10 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "model/accounting.h"
+#include "tests/golden.h"
 #include "trainer/config.h"
 
 namespace engram {
@@ -73,6 +75,20 @@ TEST(BenchConfig, TablesTakeThePlaceOfTwelveExperts) {
   }
   const RunConfig tiny = bench_config("tiny_engram");
   EXPECT_NEAR(training_flops_per_token(tiny.model, tiny.data.seq_len) / 1e9, 0.126, 0.0005);
+}
+
+// As the PyTorch peer counts them (tests/scripts/peer_configuration_test.py).
+TEST(BenchConfig, HasTheFlopsThatThePeerCounts) {
+  const auto flops = test::golden("bench_flops.json");
+  size_t num_files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(ENGRAM_SOURCE_DIR "/configs/bench")) {
+    const std::string name = file.path().stem();
+    const RunConfig config = bench_config(name);
+    const double want = flops.at(name);
+    EXPECT_NEAR(training_flops_per_token(config.model, config.data.seq_len) / want, 1, 1e-9) << name;
+    ++num_files;
+  }
+  EXPECT_EQ(num_files, flops.size());
 }
 
 }  // namespace
