@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -50,19 +51,20 @@ void sync(const std::string& path, int flags) {
   ENGRAM_CHECK_AS(IoError, ::fsync(file.number) == 0, path, ": fsync failed: ", std::strerror(errno));
 }
 
-// Gives take() the bytes of a file from first_byte on, part by part.
-void read_parts(const std::string& path, int64_t first_byte,
+// Gives take() the bytes of a file in the range, as far as they are there, part by part.
+void read_parts(const std::string& path, const ByteRange& range,
                 const std::function<void(std::span<const std::byte>)>& take) {
   const Descriptor file(path, O_RDONLY);
-  ENGRAM_CHECK_AS(IoError, ::lseek(file.number, first_byte, SEEK_SET) == first_byte, path,
+  ENGRAM_CHECK_AS(IoError, ::lseek(file.number, range.begin, SEEK_SET) == range.begin, path,
                   ": seek failed: ", std::strerror(errno));
   std::vector<std::byte> buffer(size_t{1} << 20);
-  while (true) {
-    const ssize_t count = ::read(file.number, buffer.data(), buffer.size());
+  for (int64_t left = range.end - range.begin; left > 0;) {
+    const ssize_t count = ::read(file.number, buffer.data(), std::min(buffer.size(), static_cast<size_t>(left)));
     if (count < 0 && errno == EINTR) continue;
     ENGRAM_CHECK_AS(IoError, count >= 0, path, ": read failed: ", std::strerror(errno));
     if (count == 0) return;
     take(std::span(buffer).first(static_cast<size_t>(count)));
+    left -= count;
   }
 }
 
@@ -113,7 +115,7 @@ void write_file_atomically(const std::string& path, std::string_view contents) {
 
 std::string contents_of_file(const std::string& path) {
   std::string contents;
-  read_parts(path, 0, [&](std::span<const std::byte> part) {
+  read_parts(path, {0, INT64_MAX}, [&](std::span<const std::byte> part) {
     contents.append(reinterpret_cast<const char*>(part.data()), part.size());
   });
   return contents;
@@ -138,9 +140,11 @@ std::string RunningDigest::digest() const { return hex(XXH3_128bits_digest(state
 
 std::string digest_of(std::span<const std::byte> bytes) { return hex(XXH3_128bits(bytes.data(), bytes.size())); }
 
-std::string digest_of_file(const std::string& path, int64_t first_byte) {
+std::string digest_of_file(const std::string& path, int64_t first_byte, const ByteRange& skipped) {
   RunningDigest digest;
-  read_parts(path, first_byte, [&](std::span<const std::byte> part) { digest.update(part); });
+  const auto update = [&](std::span<const std::byte> part) { digest.update(part); };
+  if (!skipped.empty()) read_parts(path, {first_byte, skipped.begin}, update);
+  read_parts(path, {skipped.empty() ? first_byte : skipped.end, INT64_MAX}, update);
   return digest.digest();
 }
 

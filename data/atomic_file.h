@@ -43,8 +43,15 @@ void sync_directory(const std::string& path);
 // All bytes of a file.
 std::string contents_of_file(const std::string& path);
 
+// Bytes [begin, end) of a file.
+struct ByteRange {
+  int64_t begin = 0, end = 0;
+  bool operator==(const ByteRange&) const = default;
+  bool empty() const { return begin == end; }
+};
+
 // XXH3-128 as 32 hexadecimal digits: of bytes that come in parts, of memory, or of a file's bytes
-// from first_byte on.
+// from first_byte on, those in `skipped` left out.
 class RunningDigest {
  public:
   RunningDigest();
@@ -57,7 +64,7 @@ class RunningDigest {
   std::unique_ptr<State> state_;
 };
 std::string digest_of(std::span<const std::byte> bytes);
-std::string digest_of_file(const std::string& path, int64_t first_byte = 0);
+std::string digest_of_file(const std::string& path, int64_t first_byte = 0, const ByteRange& skipped = {});
 
 // Throws Error unless the file system of `directory` has `num_bytes` left for this user.
 void check_free_space(const std::string& directory, int64_t num_bytes);

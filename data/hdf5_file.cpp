@@ -111,6 +111,10 @@ Handle dataset_properties(const std::vector<int64_t>& shape, FileType type, int6
   Handle list = property_list(H5P_DATASET_CREATE, place);
   check(H5Pset_obj_track_times(list, false), place, "leaving out time stamps");
   if (hdf5::num_elements(shape) == 0) return list;
+  if (chunk_bytes == kInOnePiece) {
+    check(H5Pset_fill_time(list, H5D_FILL_TIME_NEVER), place, "leaving out a fill value");
+    return list;
+  }
   const std::vector<hsize_t> chunk = chunk_shape(shape, size_of(type), chunk_bytes);
   check(H5Pset_chunk(list, static_cast<int>(chunk.size()), chunk.data()), place, "choosing a chunk");
   check(H5Pset_fletcher32(list), place, "asking for checksums");
@@ -201,7 +205,7 @@ void Hdf5Writer::create_dataset(const std::string& name, FileType type, std::spa
                "\" is no name of a dataset");
   ENGRAM_CHECK(!shape.empty() && shape.size() <= Tensor::kMaxRank, state_->path, ": ", name, ": rank ", shape.size(),
                "; wanted 1 to ", Tensor::kMaxRank);
-  const DatasetInfo info{type, {shape.begin(), shape.end()}};
+  const DatasetInfo info{.type = type, .shape = {shape.begin(), shape.end()}};
   create_groups(state_->file, place);
   const Handle space = hdf5::make_space(info.shape, place);
   const Handle creation = dataset_properties(info.shape, type, chunk_bytes, place);

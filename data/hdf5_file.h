@@ -16,7 +16,8 @@ namespace engram {
 // written once (under a temporary name, see AtomicFile), in the v110 format, chunked, with Fletcher32 and without time
 // stamps, so that equal contents give equal bytes. Nothing else is read: links other than hard ones, external or
 // virtual storage, datasets without Fletcher32, filters other than shuffle, Fletcher32 and deflate, and types outside
-// FileType are refused. Calls may come from any thread; they run one at a time.
+// FileType are refused. One dataset that its users name may lie in one piece instead, without chunks and Fletcher32.
+// Calls may come from any thread; they run one at a time.
 //
 // Every failure is an Error that names file and dataset and ends with HDF5's own messages, indented.
 
@@ -57,7 +58,11 @@ using FileTarget = BasicFileArray<void>;
 struct DatasetInfo {
   FileType type = FileType::kUInt8;
   std::vector<int64_t> shape;
+  int64_t offset = -1;  // in the file, of elements that lie in one piece; else -1
 };
+
+// A chunk_bytes: no chunks and no checksums, the elements lie in one piece.
+inline constexpr int64_t kInOnePiece = 0;
 
 // Writes a new file. Names of datasets are paths ("layers/0/weight"); groups on the way are made. In attribute calls
 // the name "" means the file itself.
@@ -68,7 +73,7 @@ class Hdf5Writer {
   explicit Hdf5Writer(std::string path, int64_t user_block_bytes = 0);
   ~Hdf5Writer();
 
-  // Declares a dataset; write_rows() fills it. chunk_bytes is the wanted size of a chunk.
+  // Declares a dataset; write_rows() fills it. chunk_bytes is the wanted size of a chunk, or kInOnePiece.
   void create_dataset(const std::string& name, FileType type, std::span<const int64_t> shape,
                       int64_t chunk_bytes = 1 << 20);
   // Rows [first_row, first_row + rows.shape[0]) along axis 0; the other axes whole.
@@ -90,7 +95,8 @@ class Hdf5Writer {
 // Reads an existing file.
 class Hdf5Reader {
  public:
-  explicit Hdf5Reader(std::string path);
+  // The dataset `in_one_piece` may be so; the caller has checksums of its own for it.
+  explicit Hdf5Reader(std::string path, const std::string& in_one_piece = "");
   ~Hdf5Reader();
   Hdf5Reader(Hdf5Reader&&) noexcept;
 

@@ -111,12 +111,21 @@ void check_filters(hid_t creation, const Place& place) {
   ENGRAM_CHECK(has_checksum, place.path, ": ", place.name, ": has no checksum (filter fletcher32)");
 }
 
-// Refuses what could read another file or plug-in, and a dataset whose chunks are not all there.
-void check_storage(hid_t dataset, const std::vector<int64_t>& shape, const Place& place) {
+int64_t offset_of(hid_t dataset, const Place& place) {
+  const haddr_t offset = H5Dget_offset(dataset);
+  ENGRAM_CHECK(offset != HADDR_UNDEF && offset < haddr_t{1} << 56, place.path, ": ", place.name,
+               ": its elements are not there");
+  return static_cast<int64_t>(offset);
+}
+
+// Refuses what could read another file or plug-in, and a dataset whose chunks are not all there. Gives where elements
+// lie that may do so in one piece.
+int64_t check_storage(hid_t dataset, const std::vector<int64_t>& shape, bool may_be_in_one_piece, const Place& place) {
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose, place, "reading the properties");
   ENGRAM_CHECK(H5Pget_external_count(creation) == 0, place.path, ": ", place.name, ": external storage is refused");
   const H5D_layout_t layout = H5Pget_layout(creation);
-  if (hdf5::num_elements(shape) == 0 && layout != H5D_VIRTUAL) return;
+  if (hdf5::num_elements(shape) == 0 && layout != H5D_VIRTUAL) return -1;
+  if (may_be_in_one_piece && layout == H5D_CONTIGUOUS) return offset_of(dataset, place);
   ENGRAM_CHECK(layout == H5D_CHUNKED, place.path, ": ", place.name, ": storage is not chunked");
   check_filters(creation, place);
 
@@ -129,10 +138,11 @@ void check_storage(hid_t dataset, const std::vector<int64_t>& shape, const Place
   const Handle space(H5Dget_space(dataset), H5Sclose, place, "reading the data space");
   check(H5Dget_num_chunks(dataset, space, &found), place, "counting chunks");
   ENGRAM_CHECK(found == wanted, place.path, ": ", place.name, ": holds ", found, " of ", wanted, " chunks");
+  return -1;
 }
 
 // Looks at every object of the file before anything is read from it.
-Datasets list_datasets(hid_t file, const std::string& path) {
+Datasets list_datasets(hid_t file, const std::string& path, const std::string& in_one_piece) {
   Links links;
   check(H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, &links), {path, ""}, "listing the file");
   ENGRAM_CHECK(!links.foreign, path, ": ", *links.foreign, ": soft and external links are refused");
@@ -143,8 +153,8 @@ Datasets list_datasets(hid_t file, const std::string& path) {
     const H5I_type_t kind = H5Iget_type(object);
     if (kind == H5I_GROUP) continue;
     ENGRAM_CHECK(kind == H5I_DATASET, path, ": ", name, ": is neither a dataset nor a group");
-    const DatasetInfo info{stored_type(object, place), stored_shape(object, place)};
-    check_storage(object, info.shape, place);
+    DatasetInfo info{.type = stored_type(object, place), .shape = stored_shape(object, place)};
+    info.offset = check_storage(object, info.shape, name == in_one_piece, place);
     datasets.emplace(name, info);
   }
   return datasets;
@@ -169,10 +179,10 @@ struct Hdf5Reader::State {
   }
 };
 
-Hdf5Reader::Hdf5Reader(std::string path) {
+Hdf5Reader::Hdf5Reader(std::string path, const std::string& in_one_piece) {
   const Session session;
   Handle file = open_file(path);
-  Datasets datasets = list_datasets(file, path);
+  Datasets datasets = list_datasets(file, path, in_one_piece);
   state_ = std::make_unique<State>(State{std::move(path), std::move(file), std::move(datasets)});
 }
 

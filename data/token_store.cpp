@@ -3,22 +3,26 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
+#include <variant>
 
 #include "data/atomic_file.h"
 #include "data/hdf5_file.h"
 #include "data/json_integer.h"
+#include "data/read_only_file.h"
 #include "data/sealed_file.h"
 #include "kernels/core/check.h"
 
 namespace engram {
 namespace {
 
-constexpr int64_t kFormatVersion = 2;
+constexpr int64_t kFormatVersion = 3, kOldestVersion = 2;
 constexpr const char* kFormat = "engram token store";
+constexpr const char* kTokens = "tokens";
 constexpr const char* kContents = "engram token store 1\n";  // begins what is digested, as in format version 1
 constexpr int64_t kBlockTokens = int64_t{1} << 19;
 constexpr int64_t kMaxVocabularyOfUint16 = int64_t{1} << 16;
@@ -121,8 +125,7 @@ struct TokenStoreWriter::State {
         block(make_tokens(header.vocab_size, kBlockTokens)) {
     std::visit(
         [&]<class T>(const std::vector<T>&) {
-          writer.create_dataset("tokens", file_type_of<T>(), std::vector<int64_t>{header.num_tokens},
-                                kBlockTokens * static_cast<int64_t>(sizeof(T)));
+          writer.create_dataset(kTokens, file_type_of<T>(), std::vector<int64_t>{header.num_tokens}, kInOnePiece);
         },
         block);
   }
@@ -133,7 +136,7 @@ void TokenStoreWriter::State::write_block() {
   std::visit(
       [&]<class T>(const std::vector<T>& tokens) {
         const std::span<const T> filled(tokens.data(), static_cast<size_t>(num_in_block));
-        writer.write_rows("tokens", num_written, filled);
+        writer.write_rows(kTokens, num_written, filled);
         block_digests.push_back(digest_of_block(filled));
       },
       block);
@@ -164,6 +167,16 @@ void TokenStoreWriter::append(std::span<const int32_t> document) {
   s.doc_offsets.push_back(s.doc_offsets.back() + document.size());
 }
 
+namespace {
+
+// None of tokens that are in chunks, or of none.
+ByteRange place_of_tokens(const DatasetInfo& tokens) {
+  if (tokens.offset < 0) return {};
+  return {tokens.offset, tokens.offset + tokens.shape[0] * size_of(tokens.type)};
+}
+
+}  // namespace
+
 std::string TokenStoreWriter::finish() {
   State& s = *state_;
   if (s.num_in_block > 0) s.write_block();
@@ -184,7 +197,8 @@ std::string TokenStoreWriter::finish() {
   s.writer.set_attribute("", "sources", sources_text(s.header.sources));
   s.writer.set_attribute("", "digest", digest);
   s.writer.close();
-  seal_file(s.file.temporary_path(), kFormat);
+  const DatasetInfo tokens = Hdf5Reader(s.file.temporary_path(), kTokens).dataset_info(kTokens);
+  seal_file(s.file.temporary_path(), kFormat, place_of_tokens(tokens));
   s.file.publish();
   return digest;
 }
@@ -196,8 +210,8 @@ TokenStoreHeader read_header(const Hdf5Reader& reader) {
   ENGRAM_CHECK(reader.has_attribute("", "format") && reader.string_attribute("", "format") == kFormat, path,
                ": is no token store (attribute format); make one with: engram data build");
   const int64_t version = reader.int_attribute("", "format_version");
-  ENGRAM_CHECK(version == kFormatVersion, path, ": format version ", version, ", wanted ", kFormatVersion,
-               "; build the store again with this program");
+  ENGRAM_CHECK(version >= kOldestVersion && version <= kFormatVersion, path, ": format version ", version, ", wanted ",
+               kOldestVersion, " to ", kFormatVersion, "; build the store again with this program");
   TokenStoreHeader header{.tokenizer_digest = reader.string_attribute("", "tokenizer_digest"),
                           .vocab_size = reader.int_attribute("", "vocab_size"),
                           .eos_id = reader.int_attribute("", "eos_id"),
@@ -230,51 +244,103 @@ void check_offsets(const std::string& path, std::span<const uint64_t> offsets, i
                ": doc_offsets: range from ", offsets.front(), " to ", offsets.back(), ", wanted 0 to ", num_tokens);
 }
 
-template <class T>
-void check_blocks(const std::string& path, std::span<const T> tokens, std::span<const uint64_t> digests) {
-  for (size_t block = 0; block < digests.size(); ++block) {
-    const size_t first = block * kBlockTokens;
-    const auto part = tokens.subspan(first, std::min<size_t>(kBlockTokens, tokens.size() - first));
-    const uint64_t digest = digest_of_block(part);
-    ENGRAM_CHECK(digest == digests[block], path, ": tokens: block ", block, " (from token ", first, ") has digest ",
-                 digest, ", wanted ", digests[block], "; the file was altered, build it again");
-  }
+// Calls call(T()) for the type of a store's elements.
+template <class Call>
+auto with_type(int64_t vocab_size, Call call) {
+  return vocab_size <= kMaxVocabularyOfUint16 ? call(uint16_t{0}) : call(uint32_t{0});
 }
 
+// `what` ends the message.
 template <class T>
-void check_ids(const std::string& path, std::span<const T> tokens, int64_t vocab_size) {
+void check_ids(const std::string& path, std::span<const T> tokens, int64_t first, int64_t vocab_size,
+               const char* what = "") {
   const auto outside = std::find_if(tokens.begin(), tokens.end(), [&](T id) { return int64_t{id} >= vocab_size; });
-  ENGRAM_CHECK(outside == tokens.end(), path, ": tokens: position ", outside - tokens.begin(), " holds id ", *outside,
-               ", outside the vocabulary of ", vocab_size);
+  ENGRAM_CHECK(outside == tokens.end(), path, ": tokens: position ", first + (outside - tokens.begin()), " holds id ",
+               *outside, ", outside the vocabulary of ", vocab_size, what);
 }
 
 }  // namespace
 
-TokenStore TokenStore::open(const std::string& path) {
-  check_seal(path, kFormat);
-  const Hdf5Reader reader(path);
-  TokenStore store;
+// Where the tokens are.
+struct TokenStore::File {
+  ReadOnlyFile bytes;
+  Hdf5Reader reader;
+  int64_t offset = -1;  // of the first token in the file; -1: they lie in chunks
+
+  explicit File(const std::string& path) : bytes(path), reader(path, kTokens) {}
+
+  template <class T>
+  void read(int64_t first, std::span<T> tokens) const {
+    if (tokens.empty()) return;
+    if (offset < 0) return reader.read_rows(kTokens, first, tokens);
+    bytes.read(offset + first * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(tokens));
+  }
+  // Throws Error unless the tokens are of this type and count and those that `skipped`, the seal's gap, is made for.
+  void check_tokens(FileType type, int64_t num_tokens, const ByteRange& skipped) {
+    const DatasetInfo info = reader.dataset_info(kTokens);
+    const std::string& path = reader.path();
+    check_count(reader, kTokens, num_tokens);
+    ENGRAM_CHECK(info.type == type, path, ": tokens: elements are ", name_of(info.type), ", wanted ", name_of(type));
+    const ByteRange wanted = place_of_tokens(info);
+    ENGRAM_CHECK(skipped == wanted, path, ": the seal leaves out bytes ", skipped.begin, " to ", skipped.end,
+                 ", the tokens are bytes ", wanted.begin, " to ", wanted.end, "; the file was altered, build it again");
+    offset = info.offset;
+  }
+};
+
+TokenStore::TokenStore(std::unique_ptr<File> file) : file_(std::move(file)) {}
+TokenStore::~TokenStore() = default;
+TokenStore::TokenStore(TokenStore&&) noexcept = default;
+TokenStore& TokenStore::operator=(TokenStore&&) noexcept = default;
+
+TokenStore TokenStore::open_unchecked(const std::string& path) {
+  const ByteRange skipped = check_seal(path, kFormat);
+  TokenStore store(std::make_unique<File>(path));
+  const Hdf5Reader& reader = store.file_->reader;
   store.path_ = path;
   store.header_ = read_header(reader);
   store.doc_offsets_ = read_numbers(reader, "doc_offsets", store.num_documents() + 1);
-  const auto block_digests = read_numbers(reader, "block_digests", num_blocks(store.num_tokens()));
+  store.block_digests_ = read_numbers(reader, "block_digests", num_blocks(store.num_tokens()));
   store.digest_ = reader.string_attribute("", "digest");
-  const std::string digest = digest_of_store(store.header_, store.doc_offsets_, block_digests);
+  const std::string digest = digest_of_store(store.header_, store.doc_offsets_, store.block_digests_);
   ENGRAM_CHECK(digest == store.digest_, path, ": header and offsets have digest ", digest, ", wanted ", store.digest_,
                "; the file was altered, build it again");
   check_offsets(path, store.doc_offsets_, store.num_tokens());
-
-  check_count(reader, "tokens", store.num_tokens());
-  store.tokens_ = make_tokens(store.header_.vocab_size, store.num_tokens());
-  std::visit(
-      [&]<class T>(std::vector<T>& tokens) {
-        reader.read_dataset("tokens", std::span(tokens));
-        check_blocks<T>(path, tokens, block_digests);
-        check_ids<T>(path, tokens, store.header_.vocab_size);
-      },
-      store.tokens_);
+  const FileType type = with_type(store.header_.vocab_size, []<class T>(T) { return file_type_of<T>(); });
+  store.file_->check_tokens(type, store.num_tokens(), skipped);
   return store;
 }
+
+TokenStore TokenStore::open(const std::string& path) {
+  TokenStore store = open_unchecked(path);
+  store.check_blocks();
+  return store;
+}
+
+void TokenStore::check_blocks(const BlockShare& share) const {
+  with_type(header_.vocab_size, [&]<class T>(T) {
+    std::vector<T> buffer(static_cast<size_t>(std::min(kBlockTokens, num_tokens())));
+    for (int64_t block = share.first; block < std::ssize(block_digests_); block += share.every) {
+      const int64_t first = block * kBlockTokens;
+      const auto tokens = std::span(buffer).first(static_cast<size_t>(std::min(kBlockTokens, num_tokens() - first)));
+      file_->read(first, tokens);
+      const uint64_t digest = digest_of_block<T>(tokens), wanted = block_digests_[static_cast<size_t>(block)];
+      ENGRAM_CHECK(digest == wanted, path_, ": tokens: block ", block, " (from token ", first, ") has digest ", digest,
+                   ", wanted ", wanted, "; the file was altered, build it again");
+      check_ids<T>(path_, tokens, first, header_.vocab_size);
+    }
+  });
+}
+
+int64_t TokenStore::memory_of(const std::string& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  if (missing) return 0;
+  const ByteRange skipped = range_without_seal(path, kFormat);
+  return static_cast<int64_t>(size) - (skipped.end - skipped.begin);
+}
+
+std::string TokenStore::file_identity() const { return file_->bytes.identity(); }
 
 void TokenStore::check_tokenizer(const std::string& tokenizer_digest, int64_t vocab_size) const {
   ENGRAM_CHECK(header_.tokenizer_digest == tokenizer_digest, path_, ": was built with the tokenizer of digest ",
@@ -288,7 +354,12 @@ void TokenStore::read(int64_t first, std::span<int32_t> tokens, std::span<uint8_
   const auto count = static_cast<int64_t>(tokens.size());
   ENGRAM_CHECK(first >= 0 && count <= num_tokens() && first <= num_tokens() - count && starts.size() == tokens.size(),
                path_, ": tokens ", first, " to ", first + count, " (and ", starts.size(), " starts) of ", num_tokens());
-  std::visit([&](const auto& all) { std::copy_n(all.begin() + first, count, tokens.begin()); }, tokens_);
+  with_type(header_.vocab_size, [&]<class T>(T) {
+    std::vector<T> read(tokens.size());
+    file_->read(first, std::span(read));
+    check_ids<T>(path_, read, first, header_.vocab_size, "; the file was altered after it was opened");
+    std::copy(read.begin(), read.end(), tokens.begin());
+  });
   std::fill(starts.begin(), starts.end(), uint8_t{0});
   const auto begin = static_cast<uint64_t>(first), end = static_cast<uint64_t>(first + count);
   for (auto start = std::lower_bound(doc_offsets_.begin(), doc_offsets_.end() - 1, begin);

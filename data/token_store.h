@@ -4,7 +4,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
 namespace engram {
@@ -28,9 +27,10 @@ struct TokenStoreHeader {
 };
 
 // Writes a store: a sealed HDF5 file (sealed_file.h) of
-//   /tokens         [num_tokens]         uint16 where vocab_size <= 65536, else uint32; documents one after the other
+//   /tokens         [num_tokens]         uint16 where vocab_size <= 65536, else uint32; documents one after the other,
+//                                        in one piece; the seal does not cover it, the block digests do
 //   /doc_offsets    [num_documents + 1]  uint64; document i is tokens [doc_offsets[i], doc_offsets[i + 1])
-//   /block_digests  [ceil(num_tokens / 2^19)]  uint64; XXH3-64 of each block of 2^19 tokens, which is also a chunk
+//   /block_digests  [ceil(num_tokens / 2^19)]  uint64; XXH3-64 of each block of 2^19 tokens
 // and attributes: format, format_version, the header's fields (sources as JSON), and digest, the XXH3-128 of tokenizer
 // digest, counts, offsets and block digests: the same tokens have the same digest, wherever they came from. The file
 // appears under its name only when finish() succeeds. Equal contents give equal bytes.
@@ -50,12 +50,28 @@ class TokenStoreWriter {
   std::unique_ptr<State> state_;
 };
 
-// A store held in memory, checked completely when it is opened. Immutable, so that threads may share it.
+// Blocks first, first + every, ... of a store.
+struct BlockShare {
+  int64_t first = 0, every = 1;
+};
+
+// A store whose tokens stay in its file; in memory are where documents start and the digests of blocks. Threads may
+// share it. Stores of format version 2 are read too: their tokens lie in chunks of 2^19, which HDF5 reads whole, under
+// a seal that covers them.
 class TokenStore {
  public:
-  // Throws Error where the file is no token store, of another version, truncated, altered, or holds an id outside its
-  // vocabulary. The digest of the whole file is compared before HDF5 takes it apart.
+  // Opens it and checks all blocks. Throws Error where the file is no token store, of another version, truncated,
+  // altered, or holds an id outside its vocabulary. The seal is compared before HDF5 takes the file apart.
   static TokenStore open(const std::string& path);
+  // The same, but for the blocks, each of which the caller has checked before any token is used.
+  static TokenStore open_unchecked(const std::string& path);
+  void check_blocks(const BlockShare& share = {}) const;
+
+  // Bytes of memory that the store in this file takes, about; 0 where there is none.
+  static int64_t memory_of(const std::string& path);
+  ~TokenStore();
+  TokenStore(TokenStore&&) noexcept;
+  TokenStore& operator=(TokenStore&&) noexcept;
 
   const std::string& path() const { return path_; }
   const TokenStoreHeader& header() const { return header_; }
@@ -69,16 +85,21 @@ class TokenStore {
   // Throws Error unless the store was made by this tokenizer.
   void check_tokenizer(const std::string& tokenizer_digest, int64_t vocab_size) const;
 
-  // Tokens [first, first + out.size()), and 1 in starts where a document starts, else 0.
+  // Equal on all ranks that opened the same file, see ReadOnlyFile.
+  std::string file_identity() const;
+
+  // Tokens [first, first + out.size()), and 1 in starts where a document starts, else 0. Throws IoError where they
+  // cannot be read, and Error where one is outside the vocabulary, the file having been altered since it was checked.
   void read(int64_t first, std::span<int32_t> tokens, std::span<uint8_t> starts) const;
 
  private:
-  TokenStore() = default;
+  struct File;
+  explicit TokenStore(std::unique_ptr<File> file);
 
   std::string path_, digest_;
   TokenStoreHeader header_;
-  std::variant<std::vector<uint16_t>, std::vector<uint32_t>> tokens_;
-  std::vector<uint64_t> doc_offsets_;
+  std::unique_ptr<File> file_;
+  std::vector<uint64_t> doc_offsets_, block_digests_;
 };
 
 }  // namespace engram

@@ -142,7 +142,7 @@ void run_eval(Communicator& world, const EvalCommand& command) {
   const std::string path = command.data.empty() ? config.data.validation : command.data;
   ENGRAM_CHECK(!path.empty(), "eval: no data; the run has no data.validation, give --data STORE");
   const RunTokenizer tokenizer = load_tokenizer(config);
-  const TokenStore store = open_store(path, tokenizer.tokenizer);
+  const TokenStore store = open_store(world, path, tokenizer.tokenizer);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   requests.leave_if_asked();
   load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);

@@ -1,6 +1,12 @@
 #include "trainer/run_data.h"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
 #include "data/atomic_file.h"
+#include "kernels/core/check.h"
+#include "kernels/core/device_info.h"
 
 namespace engram {
 
@@ -19,11 +25,46 @@ TokenStore open_store(const std::string& path, const BpeTokenizer& tokenizer) {
   return store;
 }
 
+namespace {
+
+// The blocks that this rank checks, those that see the same file taking turns: files[r] is the digest of rank r's and
+// which one it is. Throws Error where this rank's is of other contents than rank 0's.
+BlockShare share_of(const std::vector<std::string>& files, size_t rank, const TokenStore& store) {
+  ENGRAM_CHECK(files[0].starts_with(store.digest() + " "), store.path(), ": on ", host_name(), " it has digest ",
+               store.digest(), ", that of rank 0 has ", files[0].substr(0, files[0].find(' ')),
+               "; wanted the same store on every host");
+  const auto is_same = [&](const std::string& other) { return other == files[rank]; };
+  const auto self = files.begin() + static_cast<std::ptrdiff_t>(rank);
+  return {.first = std::count_if(files.begin(), self, is_same),
+          .every = std::count_if(files.begin(), files.end(), is_same)};
+}
+
+}  // namespace
+
+TokenStore open_store(Communicator& world, const std::string& path, const BpeTokenizer& tokenizer) {
+  std::optional<TokenStore> store;
+  std::string file;
+  together(world, [&] {
+    store.emplace(TokenStore::open_unchecked(path));
+    store->check_tokenizer(tokenizer.digest(), tokenizer.vocabulary_size());
+    file = store->digest() + " " + store->file_identity();
+  });
+  const std::vector<std::string> files = gather_texts(world, file);
+  together(world, [&] { store->check_blocks(share_of(files, static_cast<size_t>(world.rank()), *store)); });
+  return std::move(*store);
+}
+
 TrainingData::TrainingData(const RunConfig& config, const BpeTokenizer& tokenizer) {
-  for (const TrainingStore& store : config.data.train) {
-    stores_.push_back(open_store(store.store, tokenizer));
-    weights_.push_back(store.weight);
-  }
+  for (const TrainingStore& entry : config.data.train) add(entry, open_store(entry.store, tokenizer));
+}
+
+TrainingData::TrainingData(Communicator& world, const RunConfig& config, const BpeTokenizer& tokenizer) {
+  for (const TrainingStore& entry : config.data.train) add(entry, open_store(world, entry.store, tokenizer));
+}
+
+void TrainingData::add(const TrainingStore& entry, TokenStore store) {
+  stores_.push_back(std::move(store));
+  weights_.push_back(entry.weight);
 }
 
 std::vector<WeightedStore> TrainingData::weighted() const {

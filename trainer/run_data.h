@@ -1,12 +1,12 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/batch_loader.h"
 #include "data/bpe_tokenizer.h"
 #include "data/compressed_vocabulary.h"
+#include "parallel/communicator.h"
 #include "trainer/memory.h"
 #include "trainer/run_config.h"
 
@@ -32,18 +32,24 @@ RunTokenizer load_tokenizer(const RunConfig& config);
 
 // Opens a store and checks that the run's tokenizer made it.
 TokenStore open_store(const std::string& path, const BpeTokenizer& tokenizer);
+// The same on every rank: those that see the same file share the work of checking its tokens. Throws on all ranks
+// where any finds something, and where they see different contents. Collective.
+TokenStore open_store(Communicator& world, const std::string& path, const BpeTokenizer& tokenizer);
 
 // The stores of data.train.
 class TrainingData {
  public:
-  // Opens each store and checks that the run's tokenizer made it.
+  // Opens each store as open_store() does.
   TrainingData(const RunConfig& config, const BpeTokenizer& tokenizer);
+  TrainingData(Communicator& world, const RunConfig& config, const BpeTokenizer& tokenizer);
 
   std::vector<WeightedStore> weighted() const;
   // Of one store its own digest; of several that of their digests and weights, in order.
   std::string digest() const;
 
  private:
+  void add(const TrainingStore& entry, TokenStore store);
+
   std::vector<TokenStore> stores_;
   std::vector<double> weights_;
 };

@@ -231,7 +231,7 @@ class Planner {
   // Of a store that gives this share of the tokens.
   void check_epochs(const SweepPoint& point, const std::string& store, double share) const {
     if (!std::filesystem::exists(store)) return;
-    const auto unique = static_cast<double>(Hdf5Reader(store).int_attribute("", "num_tokens"));
+    const auto unique = static_cast<double>(Hdf5Reader(store, "tokens").int_attribute("", "num_tokens"));
     const auto tokens = static_cast<double>(point.facts.tokens);
     const double limit = sweep_.max_epochs * unique / share;
     if (tokens <= limit) return;

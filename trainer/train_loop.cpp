@@ -55,7 +55,7 @@ class TrainRun {
       : pulse_(pulse),
         after_(after),
         tokenizer_(load_tokenizer(config)),
-        train_(config, tokenizer_.tokenizer),
+        train_(world, config, tokenizer_.tokenizer),
         replica_(config, world, tokenizer_.map(), model_dtype(config)),
         loader_(train_.weighted(), {.seq_len = config.data.seq_len,
                                     .history = replica_.history(),
@@ -143,7 +143,7 @@ class TrainRun {
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
 
   void open_validation() {
-    validation_.emplace(open_store(config().data.validation, tokenizer_.tokenizer));
+    validation_.emplace(open_store(replica_.world, config().data.validation, tokenizer_.tokenizer));
     validation_loader_.emplace(*validation_, BatchLoaderOptions{.seq_len = config().data.seq_len,
                                                                 .history = replica_.history(),
                                                                 .seed = 0,

@@ -80,6 +80,29 @@ TEST_F(Hdf5FileTest, TensorsOfEveryRankComeBackAsBits) {
   }
 }
 
+TEST_F(Hdf5FileTest, ElementsInOnePieceAreWhereTheirOffsetSays) {
+  const auto values = counting<uint16_t>(3000);
+  for (const int64_t user_block : {0, 512, 4096}) {
+    std::filesystem::remove(path);
+    {
+      Hdf5Writer writer(path, user_block);
+      writer.create_dataset("x", FileType::kUInt16, std::vector<int64_t>{3000}, kInOnePiece);
+      for (const int64_t first : {0, 1000, 2000}) {
+        writer.write_rows("x", first, std::span(values).subspan(static_cast<size_t>(first), 1000));
+      }
+      writer.write_dataset("y", std::span<const uint16_t>(values));
+      writer.close();
+    }
+    const Hdf5Reader reader(path, "x");
+    std::vector<uint16_t> got(3000);
+    reader.read_dataset("x", std::span(got));
+    EXPECT_EQ(got, values);
+    EXPECT_EQ(reader.dataset_info("y").offset, -1);
+    const auto offset = static_cast<size_t>(reader.dataset_info("x").offset);
+    EXPECT_EQ(std::memcmp(test::read_file(path).data() + offset, values.data(), 6000), 0);
+  }
+}
+
 TEST_F(Hdf5FileTest, TheSystemsRefusalToReadIsTold) {
   std::filesystem::create_symlink(path, path);  // a link to itself: nobody may open it
   EXPECT_THROW(Hdf5Reader reader(path), IoError);
@@ -266,6 +289,29 @@ struct ForeignHdf5FileTest : Hdf5FileTest {
     return error_of([&] { Hdf5Reader reader(path); });
   }
 };
+
+// Only where the caller names the dataset, and then nothing else is allowed with it.
+TEST_F(ForeignHdf5FileTest, OnePiece) {
+  H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
+  add_dataset("x");
+  EXPECT_NE(error_on_opening().find("x: storage is not chunked"), std::string::npos);
+  EXPECT_NE(error_of([&] { Hdf5Reader reader(path, "y"); }).find("x: storage is not chunked"), std::string::npos);
+  const Hdf5Reader reader(path, "x");
+  EXPECT_GT(reader.dataset_info("x").offset, 0);
+}
+
+TEST_F(ForeignHdf5FileTest, OnePieceThatIsNotThere) {
+  add_dataset("x");
+  error_on_opening();
+  EXPECT_NE(error_of([&] { Hdf5Reader reader(path, "x"); }).find("x: its elements are not there"), std::string::npos);
+}
+
+TEST_F(ForeignHdf5FileTest, OnePieceElsewhere) {
+  H5Pset_external(properties, "/etc/passwd", 0, H5F_UNLIMITED);
+  add_dataset("x");
+  error_on_opening();
+  EXPECT_NE(error_of([&] { Hdf5Reader reader(path, "x"); }).find("x: external storage is refused"), std::string::npos);
+}
 
 TEST_F(ForeignHdf5FileTest, SoftLink) {
   H5Lcreate_soft("/x", file, "link", H5P_DEFAULT, H5P_DEFAULT);

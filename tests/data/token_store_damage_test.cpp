@@ -19,6 +19,7 @@ struct TokenStoreDamageTest : ::testing::Test {
   const std::string path = directory / "store.h5";
   std::string bytes;
   std::string contents;  // of the store as it should be
+  ByteRange gap;         // that the seal leaves
 
   void SetUp() override {
     TokenStoreHeader header{.tokenizer_digest = "0123456789abcdef",
@@ -35,6 +36,7 @@ struct TokenStoreDamageTest : ::testing::Test {
     }
     writer.finish();
     bytes = test::read_file(path);
+    gap = check_seal(path, "engram token store");
     contents = contents_now();
   }
   // All that a store says, as text. Throws Error as TokenStore::open().
@@ -98,7 +100,7 @@ TEST_F(TokenStoreDamageTest, EveryFlippedByteUnderASealIsRefusedOrHarmless) {
       constexpr unsigned kMostSeconds = 60;  // of one file, on a machine however busy
       ::alarm(kMostSeconds);
       write_with_byte(progress->at, flipped(progress->at));
-      seal_file(path, "engram token store");
+      seal_file(path, "engram token store", gap);
       const std::string error = error_of([&] { progress->num_wrong += contents_now() != contents; });
       progress->num_refused += !error.empty();
       write_with_byte(progress->at, bytes[progress->at]);

@@ -45,19 +45,27 @@ struct TokenStoreTest : ::testing::Test {
     for (const auto& document : documents) writer.append(document);
     return writer.finish();
   }
+  // Of the tokens in the file.
+  ByteRange place_of_tokens() const {
+    const DatasetInfo info = Hdf5Reader(path, "tokens").dataset_info("tokens");
+    if (info.offset < 0) return {};
+    return {info.offset, info.offset + info.shape[0] * size_of(info.type)};
+  }
   // A well-formed file in which `change` altered the parts before they were written.
   struct Parts {
+    bool is_older = false;  // tokens in chunks, under the seal
     std::vector<uint16_t> tokens{5, 0, 6, 0};
     std::vector<uint64_t> doc_offsets{0, 2, 4}, block_digests;
     std::string format = "engram token store";
-    int64_t format_version = 2, vocab_size = 10;
+    int64_t format_version = 3, vocab_size = 10;
+    int64_t gap_begin = 0, gap_end = 0;  // moves what the seal leaves out
     std::string digest, sources = "[]";
   };
   void write_parts(const std::function<void(Parts&)>& change) {
     write({{5, 0}, {6, 0}}, 10);
     Parts parts;
     {
-      const Hdf5Reader reader(path);
+      const Hdf5Reader reader(path, "tokens");
       parts.block_digests.resize(1);
       reader.read_dataset("block_digests", std::span(parts.block_digests));
       parts.digest = reader.string_attribute("", "digest");
@@ -65,7 +73,9 @@ struct TokenStoreTest : ::testing::Test {
     std::filesystem::remove(path);
     change(parts);
     Hdf5Writer writer(path, kSealBytes);
-    writer.write_dataset("tokens", std::span<const uint16_t>(parts.tokens));
+    const std::vector<int64_t> shape{std::ssize(parts.tokens)};
+    writer.create_dataset("tokens", FileType::kUInt16, shape, parts.is_older ? 1 << 20 : kInOnePiece);
+    writer.write_rows("tokens", 0, std::span<const uint16_t>(parts.tokens));
     writer.write_dataset("doc_offsets", std::span<const uint64_t>(parts.doc_offsets));
     writer.write_dataset("block_digests", std::span<const uint64_t>(parts.block_digests));
     writer.set_attribute("", "format", parts.format);
@@ -78,17 +88,31 @@ struct TokenStoreTest : ::testing::Test {
     writer.set_attribute("", "sources", parts.sources);
     writer.set_attribute("", "digest", parts.digest);
     writer.close();
-    seal_file(path, "engram token store");
+    const ByteRange tokens = place_of_tokens();
+    seal_file(path, "engram token store", {tokens.begin + parts.gap_begin, tokens.end + parts.gap_end});
   }
   std::string error_on_opening() {
     return error_of([&] { TokenStore::open(path); });
   }
+  // In both forms.
   void expect_refused(const std::function<void(Parts&)>& change, const std::string& words) {
-    std::filesystem::remove(path);
-    write_parts(change);
-    const std::string error = error_on_opening();
-    EXPECT_NE(error.find(path), std::string::npos) << error;
-    EXPECT_NE(error.find(words), std::string::npos) << error;
+    for (const bool is_older : {false, true}) {
+      std::filesystem::remove(path);
+      write_parts([&](Parts& parts) {
+        parts.is_older = is_older;
+        parts.format_version = is_older ? 2 : 3;
+        change(parts);
+      });
+      const std::string error = error_on_opening();
+      EXPECT_NE(error.find(path), std::string::npos) << error;
+      EXPECT_NE(error.find(words), std::string::npos) << error << is_older;
+    }
+  }
+  // Writes bytes into the store as it lies there.
+  void overwrite(int64_t at, std::string_view bytes) const {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(at).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    ASSERT_TRUE(file.flush().good());
   }
 };
 
@@ -101,7 +125,7 @@ TEST_F(TokenStoreTest, DocumentsComeBackInBothWidths) {
       EXPECT_EQ(store.digest(), digest);
       EXPECT_EQ(store.num_tokens(), num_tokens);
       EXPECT_EQ(store.num_documents(), static_cast<int64_t>(documents.size()));
-      EXPECT_EQ(Hdf5Reader(path).dataset_info("tokens").type,
+      EXPECT_EQ(Hdf5Reader(path, "tokens").dataset_info("tokens").type,
                 vocab_size <= 65536 ? FileType::kUInt16 : FileType::kUInt32);
       std::vector<int32_t> tokens(static_cast<size_t>(num_tokens)), want;
       std::vector<uint8_t> starts(tokens.size()), want_starts;
@@ -174,12 +198,111 @@ TEST_F(TokenStoreTest, RefusesWhatDoesNotFit) {
   expect_refused([](Parts& parts) { parts.tokens.pop_back(); }, "tokens: shape [3], wanted [4]");
   expect_refused([](Parts& parts) { parts.doc_offsets.push_back(4); }, "doc_offsets: shape [4], wanted [3]");
   expect_refused([](Parts& parts) { parts.format = "other"; }, "is no token store");
-  expect_refused([](Parts& parts) { parts.format_version = 1; }, "format version 1, wanted 2");
+  expect_refused([](Parts& parts) { parts.format_version = 1; }, "format version 1, wanted 2 to 3");
+  expect_refused([](Parts& parts) { parts.format_version = 4; }, "format version 4, wanted 2 to 3");
   expect_refused([](Parts& parts) { parts.sources = "[1]"; }, "attribute sources: ");
   expect_refused([](Parts& parts) { parts.sources = "["; }, "attribute sources: ");
   expect_refused([](Parts& parts) { parts.vocab_size = 0; }, "vocabulary of 0 ids");
   write_parts([](Parts&) {});
   EXPECT_EQ(error_on_opening(), "");
+}
+
+TEST_F(TokenStoreTest, TheSealLeavesOutTheTokensAlone) {
+  write_parts([](Parts&) {});
+  const ByteRange tokens = place_of_tokens();
+  EXPECT_EQ(check_seal(path, "engram token store"), tokens);
+  EXPECT_EQ(tokens.end - tokens.begin, 8);
+  overwrite(tokens.begin, "\1");
+  EXPECT_EQ(error_of([&] { TokenStore::open_unchecked(path); }), "");
+  EXPECT_NE(error_on_opening().find("tokens: block 0 (from token 0) has digest"), std::string::npos);
+  for (const int64_t outside : {tokens.begin - 1, tokens.end}) {
+    write_parts([](Parts&) {});
+    overwrite(outside, "\7");
+    EXPECT_NE(error_of([&] { TokenStore::open_unchecked(path); }).find("do not have the digest"), std::string::npos);
+  }
+  const auto error_of_gap = [&](bool is_older, int64_t begin, int64_t end) {
+    std::filesystem::remove(path);
+    write_parts([&](Parts& parts) { parts.is_older = is_older, parts.gap_begin = begin, parts.gap_end = end; });
+    return error_on_opening();
+  };
+  EXPECT_NE(error_of_gap(false, -2, 0).find("the seal leaves out bytes"), std::string::npos);
+  EXPECT_NE(error_of_gap(false, 0, 8).find("the seal leaves out bytes"), std::string::npos);
+  EXPECT_NE(error_of_gap(true, 600, 610).find("the tokens are bytes 0 to 0"), std::string::npos);
+  for (const auto& [begin, end] : {std::pair(0, 1 << 30), std::pair(-100000, 0), std::pair(0, -8), std::pair(8, 0)}) {
+    EXPECT_NE(error_of_gap(false, begin, end), "") << begin << ' ' << end;
+  }
+}
+
+// What builds before format version 3 wrote: the same digest, the same tokens.
+TEST_F(TokenStoreTest, StoresOfOlderBuildsAreRead) {
+  const auto read_all = [&] {
+    const TokenStore store = TokenStore::open(path);
+    std::vector<int32_t> tokens(4);
+    std::vector<uint8_t> starts(4);
+    store.read(0, tokens, starts);
+    store.read(1, std::span(tokens).first(2), std::span(starts).first(2));
+    return std::tuple(store.digest(), tokens, starts);
+  };
+  write_parts([](Parts&) {});
+  const auto wanted = read_all();
+  EXPECT_EQ(std::get<1>(wanted), (std::vector<int32_t>{0, 6, 6, 0}));
+  std::filesystem::remove(path);
+  write_parts([](Parts& parts) { parts.is_older = true, parts.format_version = 2; });
+  EXPECT_TRUE(place_of_tokens().empty());
+  EXPECT_EQ(read_all(), wanted);
+}
+
+TEST_F(TokenStoreTest, ReadersShareTheBlocks) {
+  constexpr int64_t kBlock = 1 << 19, kNumBlocks = 5;
+  write(make_documents(50, kBlock * (kNumBlocks - 1) + 7), 50);
+  const int64_t first = place_of_tokens().begin;
+  for (int64_t damaged = 0; damaged < kNumBlocks; ++damaged) {
+    overwrite(first + 2 * kBlock * damaged + 2, "\62");  // 50, where less was
+    const TokenStore store = TokenStore::open_unchecked(path);
+    for (const int64_t num_readers : {1, 2, 3, 8}) {
+      for (int64_t reader = 0; reader < num_readers; ++reader) {
+        const std::string error = error_of([&] { store.check_blocks({.first = reader, .every = num_readers}); });
+        const std::string words = "block " + std::to_string(damaged) + " (from token";
+        EXPECT_EQ(error.find(words) != std::string::npos, damaged % num_readers == reader) << error;
+      }
+    }
+    write(make_documents(50, kBlock * (kNumBlocks - 1) + 7), 50);
+  }
+}
+
+// The file is not mapped: what happens to it under a run gives an error, and no signal.
+TEST_F(TokenStoreTest, AFileThatChangesAfterItWasOpenedIsTold) {
+  write({{5, 4, 3, 2, 1, 0}, {6, 0}}, 10);
+  const TokenStore store = TokenStore::open(path);
+  const ByteRange place = place_of_tokens();
+  std::vector<int32_t> tokens(4);
+  std::vector<uint8_t> starts(4);
+  overwrite(place.begin + 2 * 3, "\12");
+  EXPECT_NE(error_of([&] { store.read(2, tokens, starts); }).find("tokens: position 3 holds id 10"), std::string::npos);
+  store.read(4, tokens, starts);
+  std::filesystem::resize_file(path, static_cast<uintmax_t>(place.begin) + 9);
+  try {
+    store.read(2, tokens, starts);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const IoError& error) {
+    const std::string words = path + ": reading bytes " + std::to_string(place.begin + 9) + " to " +
+                              std::to_string(place.begin + 12) + " failed: the file ends";
+    EXPECT_EQ(std::string(error.what()).find(words), 0u) << error.what();
+  }
+}
+
+TEST_F(TokenStoreTest, ADirectoryIsNoStore) {
+  std::filesystem::create_directory(path);
+  EXPECT_NE(error_on_opening().find("store.h5: is no engram token store"), std::string::npos);
+  EXPECT_EQ(TokenStore::memory_of(path), 0);
+}
+
+TEST_F(TokenStoreTest, MemoryIsThatOfTheIndex) {
+  EXPECT_EQ(TokenStore::memory_of(path), 0);
+  constexpr int64_t kNumDocuments = 100000;
+  write(std::vector<std::vector<int32_t>>(kNumDocuments, {1, 2, 3, 4, 5, 6, 7, 8, 9, 0}), 10);
+  EXPECT_GT(TokenStore::memory_of(path), 8 * kNumDocuments);
+  EXPECT_LT(TokenStore::memory_of(path), 8 * kNumDocuments + 20000);
 }
 
 // A store whose digests are right, made by a program that did not look at its ids.

@@ -2,7 +2,7 @@
 // the process end there:
 //
 //   ENGRAM_SHIM_PATH   part of the paths that count
-//   ENGRAM_SHIM_CALLS  names of the calls that count; all but read where it is not set
+//   ENGRAM_SHIM_CALLS  names of the calls that count; all but read and pread where it is not set
 //   ENGRAM_SHIM_RANK   the MPI rank that counts; all where it is not set
 //   ENGRAM_SHIM_FIRST  number of the first call that fails, from 0; none where it is not set
 //   ENGRAM_SHIM_COUNT  how many fail from there on
@@ -10,7 +10,7 @@
 //                      "slow": it takes eight seconds and does not fail
 //   ENGRAM_SHIM_LOG    file that gets a line per call: number and name
 //
-// Known are read, write, pwrite, fsync, rename, mkdir, remove and unlinkat.
+// Known are read, pread, write, pwrite, fsync, rename, mkdir, remove and unlinkat.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -43,7 +43,7 @@ bool is_chosen_rank() {
 
 bool is_chosen_call(const char* call) {
   const char* chosen = std::getenv("ENGRAM_SHIM_CALLS");
-  if (chosen == nullptr) return std::strcmp(call, "read") != 0;
+  if (chosen == nullptr) return std::strcmp(call, "read") != 0 && std::strcmp(call, "pread") != 0;
   return (" " + std::string(chosen) + " ").find(" " + std::string(call) + " ") != std::string::npos;
 }
 
@@ -96,6 +96,12 @@ extern "C" {
 
 ssize_t read(int file, void* data, size_t size) {
   return fails(file, "read") ? -1 : next<decltype(read)>("read")(file, data, size);
+}
+ssize_t pread(int file, void* data, size_t size, off_t offset) {
+  return fails(file, "pread") ? -1 : next<decltype(pread)>("pread")(file, data, size, offset);
+}
+ssize_t pread64(int file, void* data, size_t size, off64_t offset) {
+  return fails(file, "pread") ? -1 : next<decltype(pread64)>("pread64")(file, data, size, offset);
 }
 ssize_t write(int file, const void* data, size_t size) {
   return fails(file, "write") ? -1 : next<decltype(write)>("write")(file, data, size);
