@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "data/token_store.h"
 #include "kernels/attention.h"
 #include "model/accounting.h"
 #include "parallel/row_layout.h"
@@ -28,6 +29,7 @@ constexpr int64_t kMpiBytes = int64_t{8} << 20;       // MPI, and for each rank 
 constexpr int64_t kMpiBytesPerRank = int64_t{1} << 20;
 constexpr int64_t kSavingBytes = int64_t{5} << 20;  // chunks that HDF5 holds
 constexpr double kTokenizerBytesPerByte = 6.5;      // in memory, of tokenizer.json
+constexpr const char* kDataLine = "indexes of stores, tokenizer";
 // Of checkpoints: what HDF5 adds to each dataset and file, configuration and manifest included.
 constexpr int64_t kDatasetBytes = 260;
 constexpr int64_t kFileBytes = 2600;
@@ -83,6 +85,15 @@ int64_t file_bytes(const std::string& path) {
   return missing ? 0 : static_cast<int64_t>(size);
 }
 
+// The tokens of stores stay in their files.
+int64_t data_bytes(const RunConfig& config) {
+  const auto tokenizer = static_cast<double>(file_bytes(config.data.tokenizer));
+  int64_t num_bytes =
+      TokenStore::memory_of(config.data.validation) + static_cast<int64_t>(kTokenizerBytesPerByte * tokenizer);
+  for (const TrainingStore& part : config.data.train) num_bytes += TokenStore::memory_of(part.store);
+  return num_bytes;
+}
+
 // What the model registers, in no memory.
 ParameterStore registered(const RunConfig& config) {
   ParameterStore store(model_dtype(config));
@@ -105,9 +116,7 @@ int64_t largest_slice(const RunConfig& config, int64_t world_size) {
 // training copies all that the rank stores; one that training waits for copies an array at a time, when no sum is made.
 void add_process(const RunConfig& config, int64_t world_size, MemoryEstimate& m) {
   const int64_t wide = size_of(accumulator(model_dtype(config)));
-  for (const TrainingStore& part : config.data.train) m.data += file_bytes(part.store);
-  m.data += file_bytes(config.data.validation) +
-            static_cast<int64_t>(kTokenizerBytesPerByte * static_cast<double>(file_bytes(config.data.tokenizer)));
+  m.data = data_bytes(config);
   const int64_t summed = world_size > 1 ? m.gradients : 0;
   m.workspace = config.checkpoint.asynchronous
                     ? summed + checkpoint_bytes(config, world_size) / world_size + kSavingBytes
@@ -156,7 +165,7 @@ void add_memory(std::string& text, const MemoryEstimate& m, int64_t world_size) 
   if (m.exchange > 0) add_line(text, "row exchange, at most", mebibytes(m.exchange));
   if (m.expert_exchange > 0) add_line(text, "expert exchange, at most", mebibytes(m.expert_exchange));
   add_line(text, "activations", mebibytes(m.activations));
-  if (m.data > 0) add_line(text, "token stores, tokenizer", mebibytes(m.data));
+  if (m.data > 0) add_line(text, kDataLine, mebibytes(m.data));
   add_line(text, "workspace", mebibytes(m.workspace));
   add_line(text, "program, libraries, driver", mebibytes(m.context));
   add_line(text, "total", mebibytes(m.total()));
@@ -171,6 +180,7 @@ void add_host_memory(std::string& text, const HostMemoryEstimate& host) {
     add_line(text, "rows on their way, at most", mebibytes(host.rows));
   }
   if (host.saving > 0) add_line(text, "copy of what is saved", mebibytes(host.saving));
+  if (host.data > 0) add_line(text, kDataLine, mebibytes(host.data));
   add_line(text, "total", mebibytes(host.total()));
 }
 
@@ -197,6 +207,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
     m.workspace = kWorkspaceBytes + attention_workspace_bytes(dtype, {config.train.micro_batch, config.data.seq_len,
                                                                       a.num_heads, a.head_dim});
     m.context = kContextBytes + (world_size > 1 ? kCommunicationBytes : 0);
+    m.host.data = data_bytes(config);
     if (config.checkpoint.asynchronous) m.host.saving = checkpoint_bytes(config, world_size) / world_size;
   }
   return m;

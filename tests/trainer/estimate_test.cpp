@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "data/token_store.h"
+#include "tests/data/temporary_directory.h"
 #include "tests/trainer/tiny_run.h"
 
 namespace engram {
@@ -42,6 +44,29 @@ TEST(EstimateMemory, CategoriesByHand) {
     EXPECT_EQ(m.total(), m.parameters + m.gradients + m.optimizer + m.tables + m.table_optimizer + m.exchange +
                              m.expert_exchange + m.activations + m.workspace + m.context);
   }
+}
+
+TEST(EstimateMemory, OfStoresHoldsTheirIndexes) {
+  const test::TemporaryDirectory directory;
+  RunConfig config = tiny_run();
+  config.data.validation = directory / "store.h5";
+  config.data.train = {{.store = config.data.validation, .weight = 1}};
+  constexpr int64_t kNumDocuments = 3000, kLength = 100;
+  TokenStoreWriter writer(config.data.validation, {.tokenizer_digest = "d",
+                                                   .vocab_size = 100000,
+                                                   .eos_id = 0,
+                                                   .num_tokens = kNumDocuments * kLength,
+                                                   .num_documents = kNumDocuments});
+  for (int64_t i = 0; i < kNumDocuments; ++i) writer.append(std::vector<int32_t>(kLength));
+  writer.finish();
+  const int64_t num_bytes = 2 * TokenStore::memory_of(config.data.validation);
+  EXPECT_LT(num_bytes, 2 * (8 * kNumDocuments + 20000));
+  EXPECT_EQ(estimate_memory(config, 1).data, num_bytes);
+  EXPECT_EQ(estimate_memory(config, 1).host.data, 0);
+  config.device = DeviceChoice::kCuda;
+  EXPECT_EQ(estimate_memory(config, 1).data, 0);
+  EXPECT_EQ(estimate_memory(config, 1).host.data, num_bytes);
+  EXPECT_NE(estimate_text(config, 1).find("indexes of stores, tokenizer"), std::string::npos);
 }
 
 TEST(EstimateMemory, OfSharedExpertsByHand) {
