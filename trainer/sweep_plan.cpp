@@ -1,7 +1,6 @@
 #include "trainer/sweep_plan.h"
 
 #include <fmt/format.h>
-#include <sys/sysinfo.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "data/hdf5_file.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
+#include "trainer/host_memory.h"
 #include "trainer/sweep_rates.h"
 #include "trainer/sweep_solver.h"
 
@@ -193,12 +193,13 @@ class Planner {
     point.active_difference = relative(facts.active_parameters, reference.active());
   }
 
-  // Bytes a rank may take; 0 = not known.
-  double memory_limit() const {
-    if (sweep_.memory_gib > 0) return sweep_.memory_gib * kGiB;
-    struct sysinfo machine {};
-    if (file_.device != DeviceChoice::kCpu || ::sysinfo(&machine) != 0) return 0;
-    return static_cast<double>(machine.totalram) * machine.mem_unit / static_cast<double>(sweep_.ranks);
+  // What a rank may take.
+  MemoryLimit memory_limit() const {
+    if (sweep_.memory_gib > 0) return {std::llround(sweep_.memory_gib * kGiB), "sweep.memory_gib"};
+    if (file_.device != DeviceChoice::kCpu) return {};
+    MemoryLimit limit = host_memory();
+    limit.num_bytes /= sweep_.ranks;
+    return limit;
   }
 
   void check_memory(SweepPoint& point) const {
@@ -206,7 +207,8 @@ class Planner {
     if (model.connections.streams != 1 || model.attention.kind != AttentionKind::kGqa) return;
     const auto bytes = [&](const RunConfig& config) { return estimate_memory(config, sweep_.ranks).total(); };
     point.memory = bytes(point.config);
-    const double limit = memory_limit();
+    const MemoryLimit memory = memory_limit();
+    const auto limit = static_cast<double>(memory.num_bytes);
     if (limit == 0 || static_cast<double>(*point.memory) <= limit) return;
     RunConfig smaller = point.config;
     while (smaller.train.micro_batch > 1 && static_cast<double>(bytes(smaller)) > limit) {
@@ -215,8 +217,8 @@ class Planner {
     }
     const bool fits = static_cast<double>(bytes(smaller)) <= limit;
     throw ConfigError(fmt::format(
-        "{} needs {:.3g} GiB on each of {} ranks, {:.3g} GiB are there; the nearest feasible is {}",
-        point_label(point.facts), static_cast<double>(*point.memory) / kGiB, sweep_.ranks, limit / kGiB,
+        "{} needs {:.3g} GiB on each of {} ranks, {:.3g} GiB are there ({}); the nearest feasible is {}",
+        point_label(point.facts), static_cast<double>(*point.memory) / kGiB, sweep_.ranks, limit / kGiB, memory.source,
         fits ? fmt::format("train.micro_batch {}", smaller.train.micro_batch)
              : fmt::format("{:.3g} GiB, at train.micro_batch 1", static_cast<double>(bytes(smaller)) / kGiB)));
   }

@@ -96,11 +96,13 @@ TEST(MemoryTest, RowsThatNobodyPreparedAreNotFetched) {
 }
 
 TEST(MemoryTest, TablesNeedRoomInTheMemoryOfTheirHost) {
-  check_room_for_tables(250, 4, 1000);
-  check_room_for_tables(251, 4, 0);  // not known
-  EXPECT_THROW(check_room_for_tables(251, 4, 1000), Unavailable);
-  const std::string message = test::error_of([] { check_room_for_tables(251, 4, 1000); });
-  EXPECT_NE(message.find("take 1004 bytes of its memory, of which 1000 are left"), std::string::npos) << message;
+  const MemoryLimit limit{1000, "a file"};
+  check_room_for_tables(250, 4, limit);
+  check_room_for_tables(251, 4, {});  // not known
+  EXPECT_THROW(check_room_for_tables(251, 4, limit), Unavailable);
+  const std::string message = test::error_of([&] { check_room_for_tables(251, 4, limit); });
+  EXPECT_NE(message.find("take 1004 bytes of its memory, of which 1000 are left (a file)"), std::string::npos)
+      << message;
 }
 
 TEST(MemoryTest, TablesLargerThanTheHostAreRefusedBeforeTheyAreMade) {
