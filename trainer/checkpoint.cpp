@@ -58,13 +58,7 @@ void load_intact(Replica& r, const RunIdentity& identity, const std::string& che
                  LoadScope scope) {
   together(r.world, [&] { check_fits(r, identity, checkpoint, manifest, scope); });
   r.await_weights();
-  together(r.world, [&] {
-    std::vector<Hdf5Reader> files;
-    for (int64_t rank = 0; rank < manifest.world_size; ++rank) {
-      files.emplace_back(checkpoint + "/" + rank_file_name(rank, manifest.world_size));
-    }
-    read_tensors(files, r, scope == LoadScope::kWeights);
-  });
+  together(r.world, [&] { read_tensors(CheckpointReader(checkpoint), r, scope == LoadScope::kWeights); });
   r.publish_weights();
   if (scope == LoadScope::kWeights) return;
   r.step = manifest.step;

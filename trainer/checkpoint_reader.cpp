@@ -5,9 +5,6 @@
 namespace engram {
 namespace {
 
-constexpr const char* kFirstRows = "first_rows";  // of the runs of a table's rows; see checkpoint.h
-constexpr const char* kNumRows = "num_rows";
-
 std::string folder_of(const std::string& name) { return name.substr(0, name.rfind('/') + 1); }
 std::string last_of(const std::string& name) { return name.substr(name.rfind('/') + 1); }
 
@@ -88,7 +85,11 @@ void CheckpointReader::read_rows(const std::string& name, int64_t first, const F
   const int64_t end = first + rows.shape.at(0), row_bytes = row_elements(found->second) * size_of(found->second.type);
   ENGRAM_CHECK(first >= 0 && end <= found->second.shape[0], path_, ": ", name, ": rows ", first, " to ", end,
                "; it has ", found->second.shape[0]);
-  for (const Run& run : runs_.at(name)) {
+  const std::vector<Run>& runs = runs_.at(name);
+  auto next = std::ranges::upper_bound(runs, first, {}, &Run::first);  // after the run that has the first row
+  if (next != runs.begin()) --next;
+  for (; next != runs.end() && next->first < end; ++next) {
+    const Run& run = *next;
     const int64_t from = std::max(first, run.first), to = std::min(end, run.first + run.count);
     if (from >= to) continue;
     FileTarget part = rows;

@@ -9,6 +9,9 @@
 
 namespace engram {
 
+inline constexpr const char* kFirstRows = "first_rows";  // of the runs of a table's rows; see checkpoint.h
+inline constexpr const char* kNumRows = "num_rows";
+
 // The arrays of a checkpoint in global coordinates, whatever number of ranks wrote it, for whoever needs no replica. A
 // dense array is flat [elements], that of a table [rows] or [rows, width].
 class CheckpointReader {

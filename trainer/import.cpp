@@ -8,6 +8,7 @@
 
 #include "kernels/core/device.h"
 #include "trainer/checkpoint.h"
+#include "trainer/checkpoint_tensors.h"
 #include "trainer/config.h"
 #include "trainer/export_layout.h"
 #include "trainer/export_reader.h"
@@ -68,19 +69,12 @@ void read_elements(Replica& r, ExportReader& source, const std::string& name, in
 }
 
 void fill(Replica& r, ExportReader& source) {
-  for (const ZeroGroup& group : r.zero_groups) {
-    for (const ParameterSlice& slice : group.own_slices()) {
-      read_elements(r, source, export_name(group.parameter(slice).name), group.whole_offset(slice),
-                    group.own_weights().rows(group.part_offset(slice), slice.count));
-    }
-  }
-  for (const StateArray& state : r.store.states()) read_elements(r, source, export_name(state.name), 0, state.value);
-  if (!r.memory) return;
-  const Tensor& rows = r.memory->table().weight();
-  for (const RowLayout::Block& block : r.memory->layout().blocks(r.world.rank())) {
-    read_elements(r, source, export_table_name(r.config.model, block.table), block.first_row * rows.size(1),
-                  rows.rows(block.first_slot, block.num_rows));
-  }
+  for_each_owned(r, /*weights_only=*/true, [&](const OwnedArray& array) {
+    const bool is_table = array.kind == OwnedArray::Kind::kTable;
+    const std::string name = is_table ? export_table_name(r.config.model, array.table) : export_name(array.parameter);
+    const int64_t width = is_table ? array.all.size(1) : 1;
+    for (const OwnedArray::Part& part : array.parts) read_elements(r, source, name, part.first * width, part.rows);
+  });
 }
 
 bool is_export(const std::string& path) { return std::filesystem::exists(path + "/" + kExportConfigName); }

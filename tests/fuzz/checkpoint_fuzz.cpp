@@ -57,11 +57,8 @@ bool reads(std::string_view input) {
   static Checkpoint checkpoint;
   test::write_file(checkpoint.file, with_checksums(edited(checkpoint.bytes, input)));
   accepts([&] { read_all(checkpoint.path); });
-  return accepts([&] {
-    std::vector<Hdf5Reader> files;
-    files.emplace_back(checkpoint.file);
-    read_tensors(files, checkpoint.tiny.replica, /*weights_only=*/false);
-  });
+  return accepts(
+      [&] { read_tensors(CheckpointReader(checkpoint.path), checkpoint.tiny.replica, /*weights_only=*/false); });
 }
 
 }  // namespace engram::fuzz
