@@ -62,14 +62,6 @@ template void all_reduce_max(Communicator&, std::span<int64_t>);
 template void all_reduce_max(Communicator&, std::span<float>);
 template void all_reduce_max(Communicator&, std::span<double>);
 
-std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_t> counts) {
-  Stream stream = CpuQueue{};
-  std::vector<int64_t> send(counts.begin(), counts.end()), recv(static_cast<size_t>(group.size()));
-  const std::vector<int64_t> ones(recv.size(), 1);
-  group.all_to_all_rows(stream, tensor_over(std::span(send)), ones, tensor_over(std::span(recv)), ones).wait();
-  return recv;
-}
-
 std::string broadcast_text(Communicator& group, const std::string& text) {
   Stream stream = CpuQueue{};
   int64_t length = std::ssize(text);

@@ -91,9 +91,6 @@ void all_reduce_sum(Communicator& group, std::span<T> values);
 template <class T>
 void all_reduce_max(Communicator& group, std::span<T> values);
 
-// One count to each peer, counts.size() == size(): result[p] is what p gave for this rank.
-std::vector<int64_t> exchange_counts(Communicator& group, std::span<const int64_t> counts);
-
 // The text that rank 0 gives, on every rank.
 std::string broadcast_text(Communicator& group, const std::string& text);
 

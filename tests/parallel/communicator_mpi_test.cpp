@@ -50,19 +50,12 @@ void for_each_group(Communicator& world, const std::function<void(Communicator&)
   body(*nested);
 }
 
-// The rank that each member of the group has in the world.
-std::vector<int> world_ranks(Communicator& world, Communicator& group) {
-  std::vector<int64_t> ranks =
-      exchange_counts(group, std::vector<int64_t>(static_cast<size_t>(group.size()), world.rank()));
-  return {ranks.begin(), ranks.end()};
-}
-
 TEST(CommunicatorTest, SplitOrdersRanksAsInTheParent) {
   test::for_each_world(kSizes, [](Communicator& world) {
     const auto group = world.split(world.rank() % 2 == 0 ? -5 : 1 << 30);
     EXPECT_EQ(group->rank(), world.rank() / 2);
     EXPECT_EQ(group->size(), (world.size() + 1 - world.rank() % 2) / 2);
-    for (const int member : world_ranks(world, *group)) EXPECT_EQ(member % 2, world.rank() % 2);
+    for (const int64_t member : test::world_ranks(world, *group)) EXPECT_EQ(member % 2, world.rank() % 2);
   });
 }
 
@@ -277,16 +270,6 @@ TEST(CommunicatorTest, NanOfAnyRankIsTheMaximum) {
       all_reduce_max(world, std::span(&value, 1));
       EXPECT_TRUE(std::isnan(value));
     }
-  });
-}
-
-TEST(CommunicatorTest, ExchangeCountsTransposes) {
-  test::for_each_world(kSizes, [](Communicator& world) {
-    std::vector<int64_t> counts;
-    for (int peer = 0; peer < world.size(); ++peer) counts.push_back(world.rank() * 1000 + peer);
-    const auto got = exchange_counts(world, counts);
-    for (int peer = 0; peer < world.size(); ++peer)
-      EXPECT_EQ(got[static_cast<size_t>(peer)], peer * 1000 + world.rank());
   });
 }
 

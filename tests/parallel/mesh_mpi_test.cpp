@@ -10,19 +10,14 @@
 namespace engram {
 namespace {
 
-// The ranks that the members of the group have in the world.
-std::vector<int64_t> members(Communicator& world, Communicator& group) {
-  return exchange_counts(group, std::vector<int64_t>(static_cast<size_t>(group.size()), world.rank()));
-}
-
 void expect_grouping(Communicator& world, const Grouping& grouping, int64_t extent) {
   std::vector<int64_t> shard, replica;
   for (int64_t r = 0; r < world.size(); ++r) {
     if (r / extent == world.rank() / extent) shard.push_back(r);
     if (r % extent == world.rank() % extent) replica.push_back(r);
   }
-  EXPECT_EQ(members(world, *grouping.shard), shard);
-  EXPECT_EQ(members(world, *grouping.replica), replica);
+  EXPECT_EQ(test::world_ranks(world, *grouping.shard), shard);
+  EXPECT_EQ(test::world_ranks(world, *grouping.replica), replica);
   EXPECT_EQ(grouping.shard->rank(), world.rank() % extent);
   EXPECT_EQ(grouping.replica->rank(), world.rank() / extent);
 }

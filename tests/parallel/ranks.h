@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <vector>
 
 #include "parallel/self_communicator.h"
 #include "parallel/thread_communicator.h"
@@ -34,5 +35,14 @@ inline void for_each_world(std::initializer_list<int> sizes, const std::function
 }
 
 #endif
+
+// The rank that each member of a group has in the world.
+inline std::vector<int64_t> world_ranks(Communicator& world, Communicator& group) {
+  Stream stream = CpuQueue{};
+  int64_t own = world.rank();
+  std::vector<int64_t> all(static_cast<size_t>(group.size()));
+  group.all_gather(stream, Tensor(&own, DType::kInt64, {1}), Tensor(all.data(), DType::kInt64, {group.size()})).wait();
+  return all;
+}
 
 }  // namespace engram::test
