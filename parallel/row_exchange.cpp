@@ -267,50 +267,41 @@ Tensor RowExchange::take_served(const Stream& stream, RowPlan& plan) const {
 PendingRows RowExchange::send_served(Stream& stream, const Tensor& served, RowPlan& plan) {
   PendingRows pending;
   pending.exchange_ = this;
-  if (plan.is_local_) {
-    pending.transfer_.received.rows = served;
-    return pending;
-  }
+  pending.result_ = served;
+  if (plan.is_local_) return pending;
   const Tensor rows = plan.rows_memory_.take(device_of(stream), row_type_.dtype, {plan.num_unique(), row_type_.width});
   pending.transfer_ = begin(stream, {plan.received_slots_, served, plan.request_counts_},
                             {plan.sent_slots_, rows, plan.send_counts_}, plan);
+  pending.result_ = rows;
   return pending;
 }
 
-Tensor PendingRows::wait(Stream&) {
-  exchange_->finish(transfer_);
-  return transfer_.received.rows;
-}
-
-PendingGradients RowExchange::return_gradients(Stream& stream, const Tensor& sums, RowPlan& plan) {
+PendingRows RowExchange::return_gradients(Stream& stream, const Tensor& sums, RowPlan& plan) {
   ENGRAM_CHECK(plan.is_made_, "row exchange: gradients returned under a plan that was not made");
   const Device device = device_of(stream);
   const int64_t width = row_type_.width;
   check_tensor("row exchange: gradient sums", sums, accumulator(row_type_.dtype), {plan.num_unique(), width});
-  PendingGradients pending;
+  PendingRows pending;
   pending.exchange_ = this;
-  pending.merged_ = sums;
+  pending.result_ = sums;
   if (plan.is_local_) return pending;
   count_own(plan);
   const Tensor received = plan.received_sums_memory_.take(device, sums.dtype, {plan.num_served(), width});
-  pending.merged_ = plan.merged_memory_.take(device, sums.dtype, {plan.num_own_unique(), width});
-  pending.own_segments_ = plan.own_segments_;
+  pending.result_ = plan.merged_memory_.take(device, sums.dtype, {plan.num_own_unique(), width});
+  pending.merging_ = plan.own_segments_;
   pending.transfer_ = begin(stream, {plan.sent_slots_, sums, plan.send_counts_},
                             {plan.received_slots_, received, plan.request_counts_}, plan);
   return pending;
 }
 
 // Peers lie one after the other in the requests, so ascending order is rank order.
-Tensor PendingGradients::wait(Stream& stream) {
+Tensor PendingRows::wait(Stream& stream) {
   exchange_->finish(transfer_);
-  if (own_segments_.order.empty()) return merged_;
-  row_segment_sum(stream, transfer_.received.rows, own_segments_, merged_);
-  return merged_;
+  if (!merging_.order.empty()) row_segment_sum(stream, transfer_.received.rows, merging_, result_);
+  return result_;
 }
 
 RowTransfer RowExchange::begin(Stream& stream, const RowMessage& sent, const RowMessage& received, RowPlan& plan) {
-  plan.stats_.rows_sent += off_rank_rows(sent.counts);
-  plan.stats_.rows_received += off_rank_rows(received.counts);
   RowTransfer transfer;
   transfer.received = received;
   transfer.plan = &plan;
@@ -340,17 +331,9 @@ void RowExchange::finish(RowTransfer& transfer) {
 }
 
 Pending RowExchange::move(Stream& stream, const RowMessage& sent, const RowMessage& received, RowStats& stats) {
-  const auto off_rank_bytes = [&](const RowMessage& message) {
-    const int64_t num_rows = sum_of(message.counts);
-    return num_rows == 0 ? 0 : message.rows.num_bytes() / num_rows * off_rank_rows(message.counts);
-  };
-  stats.bytes_sent += off_rank_bytes(sent);
-  stats.bytes_received += off_rank_bytes(received);
+  const int64_t num_rows = sum_of(sent.counts), own_rows = sent.counts[static_cast<size_t>(group_.rank())];
+  if (num_rows > 0) stats.bytes_sent += sent.rows.num_bytes() / num_rows * (num_rows - own_rows);
   return group_.all_to_all_rows(stream, sent.rows, sent.counts, received.rows, received.counts);
-}
-
-int64_t RowExchange::off_rank_rows(std::span<const int64_t> counts) const {
-  return sum_of(counts) - counts[static_cast<size_t>(group_.rank())];
 }
 
 RowHeader RowExchange::header_between(int source, int destination) const {

@@ -26,10 +26,13 @@ struct RowTransfer {
 
 class RowExchange;
 
-// A fetch that was issued. wait(), to be called with the same stream, gives the rows of the plan, [num_unique, width],
-// by owner and slot; they live until the next fetch or begin_plan() on the same plan. On the CPU wait() is collective
-// too: it throws on all ranks where any rank received rows that are not as their owner sent them. On CUDA it never
-// blocks the host.
+// A fetch or a return of gradients that was issued. wait() is to be called with the same stream; what it gives lives
+// until the next call of that kind or begin_plan() on the same plan. On the CPU it is collective too: it throws on all
+// ranks where any rank received rows that are not as they were sent. On CUDA it never blocks the host.
+//
+// Of a fetch: the rows of the plan, [num_unique, width], by owner and slot. Of a return: the merged gradients of this
+// rank's own rows, [num_own_unique, width], in the order of plan.own_slots(): for each row the sums of all ranks that
+// asked for it, added in rank order. A single rank on CUDA gets its sums back as they are.
 class [[nodiscard]] PendingRows {
  public:
   Tensor wait(Stream& stream);
@@ -38,22 +41,8 @@ class [[nodiscard]] PendingRows {
   friend class RowExchange;
   RowExchange* exchange_ = nullptr;
   detail::RowTransfer transfer_;
-};
-
-// A gradient return that was issued. wait(), guarded as above, gives the merged gradients of this rank's own rows,
-// [num_own_unique, width], in the order of plan.own_slots(): for each row the sums of all ranks that asked for it,
-// added in rank order. They live until the next return or begin_plan() on the same plan. A single rank on CUDA gets its
-// sums back as they are.
-class [[nodiscard]] PendingGradients {
- public:
-  Tensor wait(Stream& stream);
-
- private:
-  friend class RowExchange;
-  RowExchange* exchange_ = nullptr;
-  detail::RowTransfer transfer_;
-  Tensor merged_;
-  RowSegments own_segments_;
+  Tensor result_;
+  RowSegments merging_;  // of the received rows, to the result; empty where they are the result
 };
 
 // Moves rows of sharded tables between their owners and the ranks that need them: once per step for the whole local
@@ -105,13 +94,12 @@ class RowExchange {
   PendingRows begin_fetch_staged(Stream& stream, const Tensor& own_rows, RowPlan& plan);
 
   // Sends sums [num_unique, width] in accumulator(dtype), the gradients of the fetched rows, to the owners.
-  PendingGradients return_gradients(Stream& stream, const Tensor& sums, RowPlan& plan);
+  PendingRows return_gradients(Stream& stream, const Tensor& sums, RowPlan& plan);
 
   const RowType& row_type() const { return row_type_; }
 
  private:
   friend class PendingRows;
-  friend class PendingGradients;
 
   // The stages of finish_plan(). Each gives what is wrong, or "", and leaves this rank fit for the next vote.
   std::string take_unique(Stream& stream, RowPlan& plan);
@@ -131,7 +119,6 @@ class RowExchange {
   // all_to_all_rows, counted in the statistics.
   Pending move(Stream& stream, const detail::RowMessage& sent, const detail::RowMessage& received, RowStats& stats);
 
-  int64_t off_rank_rows(std::span<const int64_t> counts) const;
   RowHeader header_between(int source, int destination) const;
   std::string from(int peer, const std::string& problem) const;
   int64_t num_slots() const { return layout_.num_slots(group_.rank()); }

@@ -10,22 +10,14 @@
 
 namespace engram {
 
-// What one rank asked for and moved under one plan. "Sent" and "received" count other ranks only.
+// What one rank asked for and moved under one plan.
 struct RowStats {
   int64_t requests = 0;    // rows asked for, duplicates included, masked positions not
   int64_t masked = 0;      // positions that asked for none
   int64_t unique = 0;      // distinct rows among the requests; the group's sum equals that of `served`
   int64_t served = 0;      // rows that all ranks, this one included, ask of this one
   int64_t own_unique = 0;  // distinct rows among these
-  int64_t rows_sent = 0;   // by fetches and gradient returns
-  int64_t rows_received = 0;
-  int64_t bytes_sent = 0;  // headers, slots, rows and gradients
-  int64_t bytes_received = 0;
-
-  // Share of the requests that deduplication saved.
-  double duplicate_rate() const {
-    return requests == 0 ? 0.0 : 1.0 - static_cast<double>(unique) / static_cast<double>(requests);
-  }
+  int64_t bytes_sent = 0;  // to other ranks: headers, slots, rows and gradients
 };
 
 // Who needs which rows in one step: made by RowExchange::plan, which fills it anew each time and keeps its memory. What

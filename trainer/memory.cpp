@@ -141,7 +141,7 @@ MemoryRows Memory::micro_batch(int64_t micro_batch_idx) {
   return result;
 }
 
-PendingGradients Memory::return_gradients(Stream& stream) {
+PendingRows Memory::return_gradients(Stream& stream) {
   RowPlan& plan = current().plan;
   const Tensor sums = sums_memory_.take(device_of(stream), table_.weight().dtype, {plan.num_unique(), table_.width()});
   row_segment_sum(stream, grads_, plan.segments(), sums);

@@ -27,7 +27,7 @@ struct VocabularyMap {
 //   memory.finish_prepare(any_stream);                                   // and plan, best under the step before
 //   memory.begin_fetch(stream);                                  // rows are on their way
 //   ... model passes over micro_batch(0), micro_batch(1), ...    // the first reader waits for them
-//   PendingGradients pending = memory.return_gradients(stream);  // on their way to the owners of the rows
+//   PendingRows pending = memory.return_gradients(stream);       // on their way to the owners of the rows
 //   memory.update(stream, control, pending.wait(stream));
 class Memory {
  public:
@@ -51,7 +51,7 @@ class Memory {
   MemoryRows micro_batch(int64_t micro_batch_idx);
   // Adds up the gradients of each row, once backward has written those of all micro-batches, and begins to send them to
   // the owners. What wait() gives is for update().
-  PendingGradients return_gradients(Stream& stream);
+  PendingRows return_gradients(Stream& stream);
   // Updates this rank's rows that the batch has: merged [num_own_unique, width], their gradients.
   void update(Stream& stream, const Tensor& control, const Tensor& merged) const;
   // Brings table() and optimizer_state() up to date where they lie on the host; then blocks until the stream is done.

@@ -48,7 +48,7 @@ class GradientSums {
  private:
   Replica& r_;
   StepReport& report_;
-  std::optional<PendingGradients> rows_;
+  std::optional<PendingRows> rows_;
   std::vector<bool> is_begun_;
   std::vector<Pending> dense_;
 };
