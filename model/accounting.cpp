@@ -26,12 +26,6 @@ int64_t hyper_connection_parameters(int64_t streams, int64_t hidden) {
   return streams * hidden * outputs + outputs + 3;
 }
 
-int64_t num_moe_layers(const ModelConfig& c) {
-  int64_t count = 0;
-  for (int64_t layer = 0; layer < c.num_layers; ++layer) count += c.is_moe_layer(layer) ? 1 : 0;
-  return count;
-}
-
 void count_engram(const ModelConfig& c, ParameterCount& count) {
   if (!c.engram.enabled()) return;
   const auto num_modules = static_cast<int64_t>(c.engram.layers.size());
@@ -61,7 +55,7 @@ std::vector<int64_t> table_rows(const ModelConfig& config) {
 }
 
 ParameterCount count_parameters(const ModelConfig& c) {
-  const int64_t moe_layers = num_moe_layers(c), dense_layers = c.num_layers - moe_layers;
+  const int64_t moe_layers = c.num_mixtures(), dense_layers = c.num_layers - moe_layers;
   const int64_t expert = 3 * c.hidden * c.moe.expert_hidden;
   ParameterCount count;
   count.embedding = c.vocab_size * c.hidden;

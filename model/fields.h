@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +57,15 @@ std::string range_problem(int64_t value, const Range& range);
 template <class E>
 std::string_view enum_name(E value) {
   return enum_names(E{})[static_cast<size_t>(value)];
+}
+
+// Nothing where no value has that name.
+template <class E>
+std::optional<E> enum_named(std::string_view name) {
+  constexpr auto names = enum_names(E{});
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<E>(found - names.begin());
 }
 
 // Visitor that collects the fields outside their range, of nested structs too.

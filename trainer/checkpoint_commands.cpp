@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string bytes_text(int64_t num_bytes) { return scaled_text(static_cast<double>(num_bytes)) + "B"; }
-
 // Of the parameters, whose arrays are stored flat, by folder.
 std::map<std::string, std::vector<int64_t>> shapes_of_parameters(const ModelConfig& model) {
   std::map<std::string, std::vector<int64_t>> shapes;

@@ -24,9 +24,7 @@ struct Outcome {
 
 Outcome failed(const std::string& text) { return {Verdict::kFailed, text}; }
 
-std::string bytes_text(int64_t bytes) {
-  return bytes == kUnlimited ? "unlimited" : scaled_text(static_cast<double>(bytes)) + "B";
-}
+std::string limit_text(int64_t bytes) { return bytes == kUnlimited ? "unlimited" : bytes_text(bytes); }
 
 std::string name_of_rank(const JobFacts& job, size_t rank) {
   return fmt::format("rank {} on {}", rank, job.ranks[rank].host);
@@ -220,12 +218,12 @@ Outcome judge_locked_memory(const JobFacts& job) {
   constexpr int64_t kWanted = int64_t{1} << 30;
   const bool matters = std::any_of(job.ranks.begin(), job.ranks.end(), [](auto& rank) { return rank.has_infiniband; });
   if (!matters) return {Verdict::kOk, "no InfiniBand, which alone needs more than the usual"};
-  return each_rank(job, bytes_text(job.ranks[0].locked_bytes), [&](const RankFacts& rank) -> std::string {
+  return each_rank(job, limit_text(job.ranks[0].locked_bytes), [&](const RankFacts& rank) -> std::string {
     if (!rank.has_infiniband || rank.locked_bytes == kUnlimited || rank.locked_bytes >= kWanted) return "";
     return fmt::format(
         "{} may be locked, InfiniBand wants {} or more; ulimit -l unlimited, or LimitMEMLOCK of the "
         "daemon that starts ranks",
-        bytes_text(rank.locked_bytes), bytes_text(kWanted));
+        limit_text(rank.locked_bytes), bytes_text(kWanted));
   });
 }
 

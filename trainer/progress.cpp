@@ -39,6 +39,8 @@ std::string scaled_text(double value) {
   return fmt::format("{:.1f}{}", value, kUnits[unit]);
 }
 
+std::string bytes_text(int64_t num_bytes) { return scaled_text(static_cast<double>(num_bytes)) + "B"; }
+
 Progress::Progress(std::ostream& out, Options options) : out_(out), options_(std::move(options)) {
   if (!options_.clock) options_.clock = steady_seconds;
 }
@@ -63,7 +65,7 @@ std::string Progress::line(const StepMetrics& m, double now) const {
                   options_.total_steps, m.loss, ema_sum_ / ema_weight_, m.norm, m.lr, scaled_text(tok_s));
   if (std::isfinite(m.flops)) text += fmt::format(" {}FLOP/s", scaled_text(m.flops));
   if (std::isfinite(m.data_wait)) text += fmt::format(" data {:.1f}%", 100 * m.data_wait);
-  if (m.mem > 0) text += fmt::format(" | mem {}B", scaled_text(static_cast<double>(m.mem)));
+  if (m.mem > 0) text += fmt::format(" | mem {}", bytes_text(m.mem));
   if (std::isfinite(m.experts_max_over_mean))
     text += fmt::format(" | experts max/mean {:.2f}", m.experts_max_over_mean);
   if (std::isfinite(m.engram_unique)) text += fmt::format(" | rows {:.1f}% unique", 100 * m.engram_unique);

@@ -17,6 +17,8 @@ std::string duration_text(double seconds);
 
 // 412.3k, 1.2M, 17.0; three digits before the point at most.
 std::string scaled_text(double value);
+// The same with a B for bytes.
+std::string bytes_text(int64_t num_bytes);
 
 // The progress line of a run; one rank has one. On a terminal one line is redrawn in place; elsewhere whole plain lines
 // are written, one per interval, without carriage return or colour.

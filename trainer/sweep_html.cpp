@@ -181,7 +181,7 @@ std::string trials_table(const SweepReport& report) {
 std::string csv_note(const SweepReport& report) {
   std::map<std::string, int64_t> counts;
   for (const ReportedTrial& trial : report.trials) {
-    const bool is_read = trial.line > 0 && trial.entry.state == TrialState::kDone;
+    const bool is_read = trial.line > 0 && is_done(trial);
     counts[trial.sweep] += is_read ? 1 : 0;
   }
   std::string parts;

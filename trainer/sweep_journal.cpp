@@ -77,10 +77,9 @@ std::string state_line(const TrialEntry& entry) {
 }
 
 TrialState state_named(const std::string& name) {
-  constexpr auto names = enum_names(TrialState{});
-  const auto found = std::find(names.begin(), names.end(), name);
-  ENGRAM_CHECK(found != names.end(), "state \"", name, "\"; wanted one of those this program writes");
-  return static_cast<TrialState>(found - names.begin());
+  const auto found = enum_named<TrialState>(name);
+  ENGRAM_CHECK(found, "state \"", name, "\"; wanted one of those this program writes");
+  return *found;
 }
 
 // Applies one line. Throws Error or a JSON exception for a line that no program of this format wrote.

@@ -42,7 +42,7 @@ std::vector<RateCurve> curves_of(const std::vector<ReportedTrial>& trials) {
     const TrialFacts& facts = trial.entry.facts;
     const double rate = trial.entry.outcome.tok_s;
     const bool is_curve = facts.control.empty() && facts.kind != enum_name(SweepKind::kMemory);
-    if (!is_curve || trial.entry.state != TrialState::kDone || !std::isfinite(rate)) continue;
+    if (!is_curve || !is_done(trial) || !std::isfinite(rate)) continue;
     const auto is_its = [&](const RateCurve& c) { return c.sweep == trial.sweep && c.budget == facts.budget; };
     auto curve = std::find_if(curves.begin(), curves.end(), is_its);
     if (curve == curves.end()) {

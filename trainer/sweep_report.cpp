@@ -74,8 +74,6 @@ ReportedPoint& point_of(ReportedBudget& budget, const TrialFacts& facts) {
 
 bool is_pure(const TrialFacts& facts) { return facts.table_parameters == 0 && facts.control.empty(); }
 
-bool is_done(const ReportedTrial& trial) { return trial.entry.state == TrialState::kDone; }
-
 void add_trial(SweepReport& report, const ReportedTrial& trial) {
   ReportedBudget& budget = budget_of(report, trial);
   if (!is_done(trial)) {

@@ -63,7 +63,6 @@ std::vector<std::string> read_figures(const std::string& directory) {
 
 std::string write_report(const std::vector<std::string>& sources, const std::string& output) {
   const SweepReport report = collect_report(sources);
-  const auto is_done = [](const ReportedTrial& trial) { return trial.entry.state == TrialState::kDone; };
   ENGRAM_CHECK(std::any_of(report.trials.begin(), report.trials.end(), is_done), sources.at(0),
                ": no trial is done yet; `engram sweep status` shows how far they are");
   fs::create_directories(output);

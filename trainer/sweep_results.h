@@ -38,6 +38,7 @@ struct ReportedTrial {
   std::string source;                   // path of the sweep's directory, or of the results.csv
   int64_t line = 0;                     // of the results.csv; 0 = the source is a directory
 };
+inline bool is_done(const ReportedTrial& trial) { return trial.entry.state == TrialState::kDone; }
 
 std::string trial_directory(const std::string& sweep_directory, int64_t number);
 

@@ -12,14 +12,8 @@
 namespace engram {
 namespace {
 
-int64_t num_moe_layers(const ModelConfig& model) {
-  int64_t count = 0;
-  for (int64_t layer = 0; layer < model.num_layers; ++layer) count += model.is_moe_layer(layer) ? 1 : 0;
-  return count;
-}
-
 // Parameters that one more column of the shared experts' width adds.
-int64_t parameters_per_width(const ModelConfig& model) { return 3 * model.hidden * num_moe_layers(model); }
+int64_t parameters_per_width(const ModelConfig& model) { return 3 * model.hidden * model.num_mixtures(); }
 
 int64_t nearest_multiple(double value, int64_t step) { return std::llround(value / static_cast<double>(step)) * step; }
 

@@ -45,8 +45,6 @@ void check_same_facts(const ReportedTrial& a, const ReportedTrial& b) {
   }
 }
 
-bool is_done(const ReportedTrial& trial) { return trial.entry.state == TrialState::kDone; }
-
 // Trials, each once.
 class Collection {
  public:

@@ -105,10 +105,9 @@ class RowReader {
 
   template <class Enum>
   Enum named(const char* name) const {
-    constexpr auto names = enum_names(Enum{});
-    const auto found = std::find(names.begin(), names.end(), cell(name));
-    check(found != names.end(), name, "one of " + joined(names));
-    return static_cast<Enum>(found - names.begin());
+    const auto found = enum_named<Enum>(cell(name));
+    check(found.has_value(), name, "one of " + joined(enum_names(Enum{})));
+    return *found;
   }
 
   void check(bool holds, const char* name, const std::string& wanted) const {
