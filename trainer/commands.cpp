@@ -29,24 +29,19 @@
 namespace engram {
 namespace {
 
-// Sets how many sequences each rank takes at once.
-void set_micro_batch(RunConfig& config, int64_t num_sequences, const Communicator& world) {
-  config.train.micro_batch = num_sequences;
-  config.train.global_batch = num_sequences * world.size();
-}
-
-// The configuration of a checkpoint, for use on any number of ranks, one sequence at a time, on the CPU where there is
-// no card, and, where given, with another tokenizer file.
-RunConfig config_for_use(const std::string& checkpoint, const std::string& tokenizer, const Communicator& world) {
+// The configuration of a checkpoint, for use on any number of ranks, on the CPU where there is no card, and, where
+// given, with another tokenizer file.
+RunConfig config_for_use(const std::string& checkpoint, const std::string& tokenizer, int64_t world_size) {
   RunConfig config = checkpoint_config(checkpoint);
   config.data.tokenizer = tokenizer.empty() ? tokenizer_of(checkpoint, config) : tokenizer;
   if (num_cuda_devices() == 0) {
     config.device = DeviceChoice::kCpu;
     config.train.precision = Precision::kAuto;
   }
-  config.parallel.expert = std::gcd(config.parallel.expert, int64_t{world.size()});
+  config.parallel.expert = std::gcd(config.parallel.expert, world_size);
   config.parallel.table = 0;
-  set_micro_batch(config, sequences_at_once(config, 1, 1), world);
+  config.train.micro_batch = config.model.engram.addressing == Addressing::kShuffled ? 2 : 1;
+  config.train.global_batch = config.train.micro_batch * world_size;
   config.train.recompute = false;
   config.optimizer.table.kind = TableOptimizerKind::kSgd;  // keeps nothing beside the rows
   config.checkpoint.asynchronous = false;                  // no save, no copy for it
@@ -81,12 +76,13 @@ std::vector<EvalTask> chosen_tasks(const EvalCommand& command) {
 }
 
 void run_tasks(Communicator& world, const EvalCommand& command, RunConfig config, const std::string& checkpoint) {
+  constexpr int64_t kTokensAtOnce = 4096;
   check_texts_stand_alone(config, checkpoint);
   const RunTokenizer tokenizer = load_tokenizer(config);
   const std::vector<EvalTask> tasks = chosen_tasks(command);
   std::vector<EvalItems> items;  // of all tasks before the first is scored, so that a bad file is told at once
   for (const EvalTask& task : tasks) items.push_back(read_eval_items(task, command.root, tokenizer.tokenizer));
-  set_micro_batch(config, sequences_at_once(config, INT64_MAX, world.size()), world);
+  config.train.micro_batch = std::max<int64_t>(1, kTokensAtOnce / config.data.seq_len);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
 
@@ -141,15 +137,12 @@ void run_report(const ReportCommand& command) {
 void run_eval(Communicator& world, const EvalCommand& command) {
   const Requests requests(world);
   const std::string checkpoint = resolve_checkpoint(command.checkpoint);
-  RunConfig config = config_for_use(checkpoint, command.tokenizer, world);
+  const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
   if (!command.tasks.empty()) return run_tasks(world, command, config, checkpoint);
   const std::string path = command.data.empty() ? config.data.validation : command.data;
   ENGRAM_CHECK(!path.empty(), "eval: no data; the run has no data.validation, give --data STORE");
   const RunTokenizer tokenizer = load_tokenizer(config);
   const TokenStore store = open_store(world, path, tokenizer.tokenizer);
-  const int64_t num_windows = (store.num_tokens() - 1) / config.data.seq_len;
-  const int64_t wanted = command.samples == 0 ? num_windows : std::min(command.samples, num_windows);
-  set_micro_batch(config, sequences_at_once(config, wanted, world.size()), world);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
   requests.leave_if_asked();
   load_checkpoint(replica, identity_of(tokenizer), checkpoint, LoadScope::kWeights);
@@ -166,7 +159,7 @@ void run_eval(Communicator& world, const EvalCommand& command) {
 
 void run_generate(Communicator& world, const GenerateCommand& command) {
   const std::string checkpoint = resolve_checkpoint(command.checkpoint);
-  const RunConfig config = config_for_use(checkpoint, command.tokenizer, world);
+  const RunConfig config = config_for_use(checkpoint, command.tokenizer, world.size());
   check_texts_stand_alone(config, checkpoint);
   const RunTokenizer tokenizer = load_tokenizer(config);
   Replica replica(config, world, tokenizer.map(), model_dtype(config));
@@ -191,8 +184,8 @@ void run_generate(Communicator& world, const GenerateCommand& command) {
 void run_explain(Communicator& world, const ExplainCommand& command) {
   const bool has_checkpoint = !command.checkpoint.empty();
   const std::string checkpoint = has_checkpoint ? resolve_checkpoint(command.checkpoint) : "";
-  RunConfig config =
-      has_checkpoint ? config_for_use(checkpoint, command.tokenizer, world) : load_config(command.config, command.sets);
+  RunConfig config = has_checkpoint ? config_for_use(checkpoint, command.tokenizer, world.size())
+                                    : load_config(command.config, command.sets);
   if (!command.tokenizer.empty()) config.data.tokenizer = command.tokenizer;
   ENGRAM_CHECK(!config.data.tokenizer.empty(), "explain: data.tokenizer is empty; give --tokenizer FILE");
   const RunTokenizer tokenizer = load_tokenizer(config);

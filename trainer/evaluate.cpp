@@ -28,13 +28,6 @@ double micro_batch_loss(Replica& r, const StepBatch& batch) {
 
 }  // namespace
 
-int64_t sequences_at_once(const RunConfig& config, int64_t num_sequences, int64_t num_ranks) {
-  constexpr int64_t kTokensAtOnce = 4096;
-  if (config.model.engram.addressing == Addressing::kShuffled) return 2;
-  const int64_t of_rank = num_sequences / num_ranks + (num_sequences % num_ranks == 0 ? 0 : 1);
-  return std::max<int64_t>(1, std::min(of_rank, kTokensAtOnce / config.data.seq_len));
-}
-
 double evaluate(Replica& r, const BatchLoader& loader, int64_t num_samples, const Requests& requests) {
   const int64_t micro_batch = r.config.train.micro_batch, round = micro_batch * r.world.size();
   double loss = 0;

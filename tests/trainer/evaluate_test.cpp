@@ -54,19 +54,5 @@ TEST(Evaluate, GivesOneLossOnAnyNumberOfRanksAndChangesNothing) {
   EXPECT_LT(one, 5.0);
 }
 
-TEST(SequencesAtOnce, Are4096TokensOrWhatThereIs) {
-  RunConfig config = test::tiny_run();
-  config.data.seq_len = 512;
-  EXPECT_EQ(sequences_at_once(config, 100, 1), 8);
-  EXPECT_EQ(sequences_at_once(config, INT64_MAX, 4), 8);
-  EXPECT_EQ(sequences_at_once(config, 11, 2), 6);
-  EXPECT_EQ(sequences_at_once(config, 0, 2), 1);
-  config.data.seq_len = 8192;
-  EXPECT_EQ(sequences_at_once(config, 100, 1), 1);
-  config.data.seq_len = 16;
-  config.model.engram.addressing = Addressing::kShuffled;
-  EXPECT_EQ(sequences_at_once(config, 1, 1), 2);
-}
-
 }  // namespace
 }  // namespace engram
