@@ -95,7 +95,7 @@ def memory_figure(budget, published):
     """The curve and each control over the tables' size, with their lines."""
     figure, axes = pyplot.subplots()
     for number, fit in enumerate(budget["log_linear"]):
-        color, name = f"C{number}", textwrap.fill(fit["control"] or "the curve", 36)
+        color, name = f"C{number}", textwrap.fill(fit["control"] or "the curve", 40)
         points = [p for p in budget["curve"] + budget["controls"] if p["control"] == fit["control"] and p["x"] > 0]
         draw_points(axes, points, fmt="o", color=color, markersize=4, label=f"{name}: mean, deviation over seeds")
         ends = [points[0]["x"], points[-1]["x"]]
@@ -111,7 +111,7 @@ def memory_figure(budget, published):
         axes.axhline(budget["pure"]["mean"], color="0.4", linestyle=":", label="no tables")
     axes.set(xscale="log", xlabel="table parameters", ylabel="validation loss, nats per token",
              title=f"{budget['sweep']}, budget {budget['budget']:g}")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     return figure
 
 

@@ -162,7 +162,23 @@ Difference paired_difference(const CurveArm& arm, const CurveArm& other) {
   return {.mean = pairs.mean(), .interval = pairs.interval(), .pairs = pairs.losses};
 }
 
-CurveFit fit_curve(std::span<const CurveArm> arms) {
+std::vector<CurveArm> with_shared_seeds(std::span<const CurveArm> arms) {
+  std::vector<CurveArm> shared;
+  for (const CurveArm& arm : arms) {
+    CurveArm& kept = shared.emplace_back(CurveArm{.x = arm.x, .seeds = {}, .losses = {}});
+    for (size_t i = 0; i < arm.seeds.size(); ++i) {
+      const auto has_seed = [&](const CurveArm& other) { return other.at(arm.seeds[i]).has_value(); };
+      if (!std::all_of(arms.begin(), arms.end(), has_seed)) continue;
+      kept.seeds.push_back(arm.seeds[i]);
+      kept.losses.push_back(arm.losses[i]);
+    }
+  }
+  if (!shared.empty() && shared.front().seeds.empty()) return {arms.begin(), arms.end()};
+  return shared;
+}
+
+CurveFit fit_curve(std::span<const CurveArm> all_seeds) {
+  const std::vector<CurveArm> arms = with_shared_seeds(all_seeds);
   const std::vector<DataPoint> means = means_of(arms);
   CurveFit result;
   result.fit = fit_quadratic(means);
@@ -215,7 +231,7 @@ CurveAnalysis analyse_curve(std::span<const CurveArm> arms) {
 }
 
 LogLinearFit fit_log_linear(std::span<const CurveArm> arms) {
-  std::vector<CurveArm> logs(arms.begin(), arms.end());
+  std::vector<CurveArm> logs = with_shared_seeds(arms);
   for (CurveArm& arm : logs) arm.x = std::log10(arm.x);
   LogLinearFit result{.line = fit_line(means_of(logs)), .slope_by_seeds = {}};
   if (!has_seeds(logs)) return result;

@@ -58,9 +58,12 @@ struct Difference {
 };
 Difference paired_difference(const CurveArm& arm, const CurveArm& other);
 
-// Fit of the arms' means with intervals: `by_seeds` resamples the seeds within each arm (needs an arm with two),
-// `by_residuals` the residuals, `by_cases` the arms. Resamples without a minimum (a <= 0) are left out of the intervals
-// of the minimum; `convex_share` is the share of the others, by cases.
+// The arms with the seeds that all of them have, where there are any: a seed that only some have would tilt a curve.
+std::vector<CurveArm> with_shared_seeds(std::span<const CurveArm> arms);
+
+// Fit of the arms' means over their shared seeds, with intervals: `by_seeds` resamples the seeds within each arm (needs
+// an arm with two), `by_residuals` the residuals, `by_cases` the arms. Resamples without a minimum (a <= 0) are left
+// out of the intervals of the minimum; `convex_share` is the share of the others, by cases.
 struct CurveFit {
   Quadratic fit;
   std::optional<Interval> minimum_by_seeds, curvature_by_seeds;
@@ -89,7 +92,7 @@ struct CurveAnalysis {
 // `arms` ascending by x, at least three.
 CurveAnalysis analyse_curve(std::span<const CurveArm> arms);
 
-// Line through the arms' means over log10(x), with the slope's interval by resampled seeds.
+// Line through the arms' means over log10(x), of their shared seeds, with the slope's interval by resampled seeds.
 struct LogLinearFit {
   Line line;
   std::optional<Interval> slope_by_seeds;

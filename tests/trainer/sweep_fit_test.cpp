@@ -118,6 +118,21 @@ TEST(SweepFit, OneSeedCannotTell) {
   EXPECT_NEAR(analysis.shape.right.mean, 0.1, 0.01);
 }
 
+TEST(SweepFit, ASeedThatOnlySomePointsHaveDoesNotTiltTheLine) {
+  std::vector<CurveArm> arms;
+  for (const double x : {10.0, 100.0, 1000.0}) {
+    arms.push_back({.x = x, .seeds = {0, 1}, .losses = {4 - std::log10(x), 4.2 - std::log10(x)}});
+  }
+  arms.back().seeds.push_back(2);
+  arms.back().losses.push_back(0);
+  EXPECT_NEAR(fit_log_linear(arms).line.slope, -1, 1e-12);
+  EXPECT_NEAR(fit_log_linear(arms).line.intercept, 4.1, 1e-12);
+  for (CurveArm& arm : arms) arm.x = std::log10(arm.x) / 3;
+  EXPECT_NEAR(fit_curve(arms).fit.a, 0, 1e-12);
+  arms.front().seeds = {5, 6};  // none is shared: every seed counts
+  EXPECT_EQ(with_shared_seeds(arms).back().losses.size(), 3u);
+}
+
 TEST(SweepFit, DifferencesArePairedBySeed) {
   const CurveArm one{.x = 0, .seeds = {0, 1, 2, 7}, .losses = {1, 2, 3, 100}};
   const CurveArm other{.x = 1, .seeds = {2, 1, 0}, .losses = {2.9, 1.9, 0.9}};
