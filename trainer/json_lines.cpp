@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "data/json_integer.h"
@@ -10,6 +11,7 @@
 namespace engram {
 
 void each_step_line(const std::string& path, const UseStepLine& use) {
+  if (std::error_code none; std::filesystem::is_directory(path, none)) return;
   std::ifstream file(path);
   int64_t number = 0;
   for (std::string line; std::getline(file, line);) {
@@ -20,6 +22,7 @@ void each_step_line(const std::string& path, const UseStepLine& use) {
     json_integer(object["step"], where + "step");
     use(object, where);
   }
+  ENGRAM_CHECK_AS(IoError, !file.bad(), path, ": cannot be read to its end");
 }
 
 double number_in(const nlohmann::json& object, const char* name) {

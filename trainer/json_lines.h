@@ -7,7 +7,8 @@
 namespace engram {
 
 // Calls use(object, "FILE:LINE: ") with every whole line of a file of JSON lines that is an object with a step, such as
-// metrics.jsonl. Others, and a file that is not there, are passed over. Throws Error where a step is beyond 64 bits.
+// metrics.jsonl. Others are passed over; of a file that is not there, or a directory, there are none. Throws Error
+// where a step is beyond 64 bits, IoError where the system does not let it read all of the file.
 using UseStepLine = std::function<void(const nlohmann::json&, const std::string& where)>;
 void each_step_line(const std::string& path, const UseStepLine& use);
 

@@ -104,7 +104,7 @@ Kept cut_file(const std::string& path, int64_t step, bool is_csv) {
   if (!std::filesystem::exists(path)) return {};
   ENGRAM_CHECK(std::filesystem::is_regular_file(path), path, ": is not a file; wanted a metrics file of this program");
   std::ifstream file(path, std::ios::binary);
-  ENGRAM_CHECK(file.good(), path, ": cannot be read");
+  ENGRAM_CHECK_AS(IoError, file.good(), path, ": cannot be opened");
   Kept kept;
   std::string line;
   for (bool is_first = true; std::getline(file, line); is_first = false) {
@@ -119,10 +119,11 @@ Kept cut_file(const std::string& path, int64_t step, bool is_csv) {
     }
     kept.num_bytes += line.size() + 1;
   }
+  ENGRAM_CHECK_AS(IoError, !file.bad(), path, ": cannot be read to its end, and was left as it is");
   file.close();
   std::error_code error;
   std::filesystem::resize_file(path, kept.num_bytes, error);
-  ENGRAM_CHECK(!error, path, ": cannot be cut back: ", error.message());
+  ENGRAM_CHECK_AS(IoError, !error, path, ": cannot be cut back: ", error.message());
   return kept;
 }
 
@@ -131,6 +132,7 @@ std::string read_header(const std::string& path) {
   std::ifstream file(path);
   std::string header, known;
   std::getline(file, header);
+  ENGRAM_CHECK_AS(IoError, file.good(), path, ": its header cannot be read");
   visit_fields(StepMetrics{}, [&](std::string_view name, const auto&) {
     if (name == "step")
       known = name;

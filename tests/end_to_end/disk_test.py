@@ -107,6 +107,21 @@ class Disk(unittest.TestCase):
                     self.assertEqual(self.left(name), before)
                 self.assertRegex(program.run_well(corpus.train(name, *longer), ranks), "resuming from .*step-00000004")
 
+    def test_metrics_that_cannot_be_read_are_not_cut(self):
+        longer = [setting.replace("steps=4", "steps=6") for setting in SETTINGS]
+        program.run_well(corpus.train("uncut", *SETTINGS))
+        directory = corpus.run_directory("uncut")
+        for name in ("metrics.jsonl", "metrics.csv", "events.jsonl"):
+            with self.subTest(name=name):
+                before = (directory / name).read_bytes()
+                shim = {"path": name, "calls": "read", "first": 0, "count": 1000000, "errno": errno.EIO}
+                code, output = program.run(corpus.train("uncut", *longer), environment=program.shim_environment(**shim))
+                self.assertEqual(code, IO_ERROR, output)
+                self.assertIn(f"{name}: cannot be read to its end", output)
+                self.assertEqual((directory / name).read_bytes(), before)
+        program.run_well(corpus.train("uncut", *longer))
+        self.assertEqual([int(step) for step, in corpus.csv_columns("uncut", "step")], [1, 2, 3, 4, 5, 6])
+
     def test_a_refused_line_of_metrics_comes_later(self):
         patient = [setting for setting in SETTINGS if "retry_seconds" not in setting]
         for path, first in (("metrics.", 2), ("metrics.", 3), ("events.", 3), ("events.out", 3)):
