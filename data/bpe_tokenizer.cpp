@@ -1,10 +1,9 @@
 #include "data/bpe_tokenizer.h"
 
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "data/atomic_file.h"
 #include "data/tokenizer_json.h"
 #include "kernels/core/check.h"
 
@@ -16,11 +15,9 @@ BpeTokenizer& BpeTokenizer::operator=(BpeTokenizer&&) noexcept = default;
 BpeTokenizer::~BpeTokenizer() = default;
 
 BpeTokenizer BpeTokenizer::load(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  ENGRAM_CHECK(file.is_open(), "tokenizer ", path.string(), ": cannot be opened");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  ENGRAM_CHECK(!file.bad(), "tokenizer ", path.string(), ": cannot be read");
-  return parse(text, path.string());
+  const std::filesystem::file_status status = std::filesystem::status(path);
+  ENGRAM_CHECK(exists(status) && !is_directory(status), "tokenizer ", path.string(), ": is not there, or a directory");
+  return parse(contents_of_file(path), path.string());
 }
 
 BpeTokenizer BpeTokenizer::parse(std::string_view json, const std::string& name) {

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
@@ -150,9 +149,8 @@ void SweepJournal::begin(const std::string& directory, const SweepPlan& plan) {
 SweepJournal::SweepJournal(std::string directory) : directory_(std::move(directory)) { refresh(); }
 
 void SweepJournal::refresh() {
-  std::ifstream file(path(), std::ios::binary);
-  ENGRAM_CHECK(file.good(), path(), ": cannot be opened; wanted the directory of a sweep that `sweep run` began");
-  read({std::istreambuf_iterator<char>(file), {}});
+  ENGRAM_CHECK(exists(directory_), path(), ": is not there; wanted the directory of a sweep that `sweep run` began");
+  read(contents_of_file(path()));
 }
 
 void SweepJournal::read(const std::string& text) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "data/atomic_file.h"
@@ -48,8 +47,7 @@ std::vector<std::string> read_figures(const std::string& directory) {
   }
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths) {
-    std::ifstream file(path, std::ios::binary);
-    std::string text{std::istreambuf_iterator<char>(file), {}};
+    std::string text = contents_of_file(path);
     const std::string closing = "</metadata>";
     const size_t from = text.find("<metadata>"), to = text.find(closing);
     if (from < to && to != std::string::npos) text.erase(from, to + closing.size() - from);

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "data/atomic_file.h"
 #include "data/hdf5_file.h"
 #include "trainer/config_fields.h"
 #include "trainer/csv.h"
@@ -134,10 +135,10 @@ std::string results_csv(const std::vector<ReportedTrial>& trials) {
 }
 
 std::vector<ReportedTrial> read_results_csv(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  ENGRAM_CHECK(file.good(), path, ": cannot be opened; wanted a results.csv that `engram sweep report` wrote");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const std::vector<CsvLine> lines = csv_lines(text, path);
+  const std::filesystem::file_status status = std::filesystem::status(path);
+  ENGRAM_CHECK(exists(status) && !is_directory(status), path,
+               ": is not there, or a directory; wanted a results.csv that `engram sweep report` wrote");
+  const std::vector<CsvLine> lines = csv_lines(contents_of_file(path), path);
   ENGRAM_CHECK(lines.size() > 1, path, ": has no trial; wanted a results.csv that `engram sweep report` wrote");
   const std::map<std::string, size_t> header = read_header(lines[0], path);
   std::vector<ReportedTrial> trials;
