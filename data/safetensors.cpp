@@ -102,7 +102,7 @@ int64_t SafetensorsEntry::num_bytes() const { return bytes_of(dtype, shape); }
 SafetensorsWriter::SafetensorsWriter(std::string path, const std::vector<SafetensorsEntry>& entries,
                                      const SafetensorsMetadata& metadata)
     : path_(std::move(path)), file_(path_, std::ios::binary) {
-  ENGRAM_CHECK(file_.good(), path_, ": cannot be written");
+  ENGRAM_CHECK_AS(IoError, file_.good(), path_, ": cannot be opened for writing");
   Json header = Json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
   for (const SafetensorsEntry& entry : entries) {
@@ -128,7 +128,7 @@ void SafetensorsWriter::append(std::span<const std::byte> bytes) {
 void SafetensorsWriter::close() {
   assert(bytes_left_ == 0);  // less than the header says
   file_.close();
-  ENGRAM_CHECK(file_.good(), path_, ": could not be written to its end");
+  ENGRAM_CHECK_AS(IoError, file_.good(), path_, ": could not be written to its end");
 }
 
 SafetensorsReader::SafetensorsReader(std::string path) : path_(std::move(path)), file_(path_, std::ios::binary) {
@@ -164,7 +164,7 @@ void SafetensorsReader::read(const SafetensorsEntry& entry, int64_t first, std::
   assert(first >= 0 && first + std::ssize(bytes) <= entry.num_bytes());
   file_.seekg(data_begin_ + entry.offset + first);
   file_.read(reinterpret_cast<char*>(bytes.data()), std::ssize(bytes));
-  ENGRAM_CHECK(file_.good(), path_, ": tensor ", entry.name, " cannot be read");
+  ENGRAM_CHECK_AS(IoError, file_.good(), path_, ": tensor ", entry.name, " cannot be read");
 }
 
 }  // namespace engram

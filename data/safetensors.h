@@ -26,7 +26,7 @@ struct SafetensorsEntry {
 
 using SafetensorsMetadata = std::map<std::string, std::string>;
 
-// Writes a new file from beginning to end.
+// Writes a new file from beginning to end. Throws IoError where the system refuses.
 class SafetensorsWriter {
  public:
   // The tensors in the order in which append() gives them; their offsets follow from it.
@@ -34,7 +34,7 @@ class SafetensorsWriter {
                     const SafetensorsMetadata& metadata);
   // The next bytes: a tensor may come in pieces.
   void append(std::span<const std::byte> bytes);
-  // Throws Error unless every byte was given and written.
+  // Throws IoError unless every byte was written.
   void close();
 
  private:

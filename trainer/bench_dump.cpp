@@ -25,7 +25,8 @@ class FlatFile {
   explicit FlatFile(const std::string& path) : path_(path), file_(path, std::ios::binary | std::ios::trunc) {}
   void write(const void* data, int64_t num_bytes) {
     file_.write(static_cast<const char*>(data), num_bytes);
-    ENGRAM_CHECK(file_.good(), path_, ": cannot be written");
+    file_.flush();  // so that nothing is left for the destructor, which could not tell
+    ENGRAM_CHECK_AS(IoError, file_.good(), path_, ": cannot be written; is the disk full?");
     num_bytes_ += num_bytes;
   }
   int64_t num_bytes() const { return num_bytes_; }

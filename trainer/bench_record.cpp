@@ -1,9 +1,8 @@
 #include "trainer/bench_record.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "kernels/core/check.h"
+#include "data/append_file.h"
 #include "kernels/core/device_info.h"
 #include "trainer/version.h"
 
@@ -35,10 +34,9 @@ void add_rates(nlohmann::ordered_json& record, const MachineRates& rates) {
 
 void append_record(const std::string& path, const nlohmann::ordered_json& record) {
   if (path.empty()) return;
-  std::ofstream file(path, std::ios::app);
-  file << record.dump() << "\n";
+  AppendFile file(path);
+  file.append(record.dump() + "\n");
   file.flush();
-  ENGRAM_CHECK(file.good(), path, ": cannot be written");
 }
 
 }  // namespace engram

@@ -13,7 +13,7 @@ nlohmann::ordered_json bench_record(const char* kind, const Stream& stream, int 
                                     const std::string& command);
 void add_rates(nlohmann::ordered_json& record, const MachineRates& rates);
 
-// Adds the record to a file of one line each. Throws Error where that fails; does nothing where path is "".
+// Adds the record to a file of one line each. Throws IoError where that fails; does nothing where path is "".
 void append_record(const std::string& path, const nlohmann::ordered_json& record);
 
 }  // namespace engram

@@ -161,7 +161,7 @@ void write_ids(const std::string& path, const RowSource& source) {
     file.write(reinterpret_cast<const char*>(rows.data()), std::ssize(rows) * size_of(DType::kInt64));
   }
   file.close();
-  ENGRAM_CHECK(file.good(), path, ": cannot be written");
+  ENGRAM_CHECK_AS(IoError, file.good(), path, ": cannot be written; is the disk full?");
 }
 
 std::string row_stage_heading(const char* limit) {

@@ -64,7 +64,7 @@ struct RowStage {
 inline constexpr int64_t kIdBatches = 2;  // that scripts/peer/rows.py takes in turn
 
 // Writes the rows of the first kIdBatches batches of the source's one case, int64 in the order of the requests. Throws
-// Error where it has several cases or the file cannot be written.
+// Error where it has several cases, IoError where the file cannot be written.
 void write_ids(const std::string& path, const RowSource& source);
 
 // A table of stages: heading and lines.

@@ -114,7 +114,7 @@ ChildProcess::ChildProcess(const Launch& launch) {
   std::vector<std::string> arguments = launch.arguments, environment = merged_environment(launch.environment);
   const std::vector<char*> argument_pointers = pointers(arguments), environment_pointers = pointers(environment);
   const int output = ::open(launch.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  ENGRAM_CHECK(output >= 0, launch.output, ": cannot be opened for writing: ", std::strerror(errno));
+  ENGRAM_CHECK_AS(IoError, output >= 0, launch.output, ": cannot be opened for writing: ", std::strerror(errno));
   int ends[2];
   ENGRAM_CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair: ", std::strerror(errno));
   const pid_t pid = ::fork();

@@ -63,6 +63,13 @@ TEST(Safetensors, GivesBackWhatWasWritten) {
   EXPECT_TRUE(std::ranges::equal(part, std::span(bytes).subspan(9, 5)));
 }
 
+TEST(Safetensors, ADiskThatIsFullIsNoMatterOfTheData) {
+  SafetensorsWriter writer("/dev/full", {{.name = "a", .shape = {1}}}, {});
+  writer.append(some_bytes(4));
+  EXPECT_THROW(writer.close(), IoError);
+  EXPECT_THROW(SafetensorsWriter("/nowhere/file", {}, {}), IoError);
+}
+
 TEST(Safetensors, TensorsBeginAtAMultipleOf8) {
   for (int length = 1; length <= 9; ++length) {
     const TemporaryDirectory directory;

@@ -155,6 +155,22 @@ class Disk(unittest.TestCase):
                 self.assertEqual(steps, sorted(set(steps)))
                 self.assertEqual(steps[-(60 - saved) :], list(range(saved + 1, 61)))
 
+    def test_results_of_benchmarks_that_cannot_be_written(self):
+        dump = corpus.path / "dump"
+        dump.mkdir()
+        (dump / "compressed_ids.bin").symlink_to("/dev/full")  # small enough to stay in a buffer until the end
+        none = ("data.train=[]", "data.validation=\"\"", "data.tokenizer=\"\"", "train.eval_every=0")
+        config = corpus.train("unwritten", "model.vocab_size=64", *none)
+        rows = ["--rows=64", "--tokens=8", "--widths=8", "--rows-per-token=2", "--device=cpu"]
+        for command in (
+            ["bench", "dump", *config[1:], "--samples", "1", "--output", str(dump)],
+            ["bench", "table", *rows, "--json", "/dev/full"],
+        ):
+            with self.subTest(command=command[1]):
+                code, output = program.run(command)
+                self.assertEqual(code, IO_ERROR, output)
+                self.assertRegex(output, "(compressed_ids.bin|/dev/full): cannot be written")
+
     def test_a_directory_that_nobody_may_write(self):
         if os.geteuid() == 0:
             self.skipTest("root may write everywhere")
