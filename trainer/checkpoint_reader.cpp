@@ -50,11 +50,16 @@ void CheckpointReader::add_table_array(size_t file, const std::string& name) {
   const std::vector<int64_t> num_rows = read_integers(files_[file], folder_of(name) + kNumRows);
   ENGRAM_CHECK(first_rows.size() == num_rows.size(), files_[file].path(), ": ", name, ": ", first_rows.size(),
                " first rows of runs and ", num_rows.size(), " lengths");
+  const int64_t stored = files_[file].dataset_info(name).shape.at(0);
   int64_t row_in_file = 0;
   for (size_t run = 0; run < first_rows.size(); ++run) {
+    ENGRAM_CHECK(num_rows[run] >= 0 && num_rows[run] <= stored - row_in_file, files_[file].path(), ": ", name, ": run ",
+                 run, " has ", num_rows[run], " rows where ", stored - row_in_file, " are left");
     add(file, name, first_rows[run], row_in_file, num_rows[run]);
     row_in_file += num_rows[run];
   }
+  ENGRAM_CHECK(row_in_file == stored, files_[file].path(), ": ", name, ": the last ", stored - row_in_file,
+               " rows are in no run");
 }
 
 void CheckpointReader::add(size_t file, const std::string& name, int64_t first, int64_t row_in_file, int64_t count) {

@@ -1,9 +1,12 @@
 #include "trainer/checkpoint_reader.h"
 
+#include <cstring>
 #include <filesystem>
+#include <functional>
 
 #include "tests/trainer/checkpoint_testing.h"
 #include "trainer/checkpoint_diff.h"
+#include "trainer/checkpoint_files.h"
 
 namespace engram {
 namespace {
@@ -88,6 +91,55 @@ TEST(CheckpointReader, RowsInNoFileAreNamed) {
   write_manifest(checkpoint, manifest);
   const std::string message = test::error_of([&] { CheckpointReader{checkpoint}; });
   EXPECT_NE(message.find(": row 0 is in no file"), std::string::npos) << message;
+}
+
+// Writes a file of a checkpoint anew, with other lengths of the runs of table 0's rows.
+void change_runs(const std::string& path, const std::function<void(std::vector<int64_t>&)>& change) {
+  {
+    const Hdf5Reader old(path);
+    Hdf5Writer changed(path + ".changed");
+    for (const std::string& name : old.dataset_names()) {
+      const DatasetInfo info = old.dataset_info(name);
+      std::vector<std::byte> bytes(static_cast<size_t>(num_bytes(info)));
+      FileTarget target = std::span<uint8_t>(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size());
+      target.type = info.type;
+      target.shape = info.shape;
+      old.read_dataset(name, target);
+      if (name == "table/0/num_rows") {
+        std::vector<int64_t> lengths(bytes.size() / sizeof(int64_t));
+        std::memcpy(lengths.data(), bytes.data(), bytes.size());
+        change(lengths);
+        std::memcpy(bytes.data(), lengths.data(), bytes.size());
+      }
+      FileSource source = std::span<const uint8_t>();
+      source.data = bytes.data();
+      source.type = info.type;
+      source.shape = info.shape;
+      changed.write_dataset(name, source);
+      if (old.has_attribute(name, "offset")) {
+        changed.set_attribute(name, "offset", old.int_attribute(name, "offset"));
+      }
+    }
+    changed.close();
+  }
+  fs::rename(path + ".changed", path);
+}
+
+TEST(CheckpointReader, RunsAreOfTheRowsThatAreThere) {
+  using Lengths = std::vector<int64_t>;
+  const std::vector<std::pair<std::function<void(Lengths&)>, const char*>> cases{
+      {[](Lengths& lengths) { lengths.back() += 1; }, " rows where "},
+      {[](Lengths& lengths) { lengths.back() = INT64_MAX; }, " has 9223372036854775807 rows where "},
+      {[](Lengths& lengths) { lengths.back() = -1; }, " has -1 rows where "},
+      {[](Lengths& lengths) { lengths.back() -= 1; }, ": the last 1 rows are in no run"}};
+  for (const auto& [change, wanted] : cases) {
+    const TemporaryDirectory directory;
+    const std::string checkpoint = saved(tiny_run(), 1, 0, directory.path());
+    change_runs(checkpoint + "/" + rank_file_name(0, 1), change);
+    const std::string message = test::error_of([&] { CheckpointReader{checkpoint}; });
+    EXPECT_NE(message.find(": table/0/"), std::string::npos) << message;
+    EXPECT_NE(message.find(wanted), std::string::npos) << message;
+  }
 }
 
 TEST(CheckpointDiff, NamesKeysAndArraysThatDiffer) {
