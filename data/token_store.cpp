@@ -85,13 +85,15 @@ std::vector<StoreSource> parse_sources(const std::string& path, const std::strin
 
 void check_sources(const std::string& path, const TokenStoreHeader& header) {
   int64_t num_documents = 0, num_tokens = 0;
+  bool is_counted = true;  // no negative count, and no sum beyond 64 bits
   for (const StoreSource& source : header.sources) {
-    num_documents += source.num_documents;
-    num_tokens += source.num_tokens;
+    is_counted = is_counted && source.num_documents >= 0 && source.num_tokens >= 0 &&
+                 !__builtin_add_overflow(num_documents, source.num_documents, &num_documents) &&
+                 !__builtin_add_overflow(num_tokens, source.num_tokens, &num_tokens);
   }
-  ENGRAM_CHECK(header.sources.empty() || (num_documents == header.num_documents && num_tokens == header.num_tokens),
-               path, ": sources hold ", num_documents, " documents of ", num_tokens, " tokens, wanted ",
-               header.num_documents, " of ", header.num_tokens);
+  const bool fits = is_counted && num_documents == header.num_documents && num_tokens == header.num_tokens;
+  ENGRAM_CHECK(header.sources.empty() || fits, path, ": sources hold ", num_documents, " documents of ", num_tokens,
+               " tokens, wanted ", header.num_documents, " of ", header.num_tokens);
 }
 
 void check_header(const std::string& path, const TokenStoreHeader& header) {

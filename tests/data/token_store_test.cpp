@@ -202,6 +202,14 @@ TEST_F(TokenStoreTest, RefusesWhatDoesNotFit) {
   expect_refused([](Parts& parts) { parts.format_version = 4; }, "format version 4, wanted 2 to 3");
   expect_refused([](Parts& parts) { parts.sources = "[1]"; }, "attribute sources: ");
   expect_refused([](Parts& parts) { parts.sources = "["; }, "attribute sources: ");
+  for (const std::string count : {"-1", "9223372036854775807"}) {  // which others make up for, or 64 bits do
+    const std::string other = count == "-1" ? "\"num_documents\": 3, \"num_tokens\": 5}"
+                                            : "\"num_documents\": " + count + ", \"num_tokens\": " + count + "}";
+    std::string sources = "[{\"path\": \"a\", \"digest\": \"\", \"num_documents\": " + count +
+                          ", \"num_tokens\": " + count + "}, {\"path\": \"b\", \"digest\": \"\", " + other;
+    if (count != "-1") sources += R"(, {"path": "c", "digest": "", "num_documents": 4, "num_tokens": 6})";
+    expect_refused([&](Parts& parts) { parts.sources = sources + "]"; }, "sources hold");
+  }
   expect_refused([](Parts& parts) { parts.vocab_size = 0; }, "vocabulary of 0 ids");
   write_parts([](Parts&) {});
   EXPECT_EQ(error_on_opening(), "");
