@@ -1,10 +1,9 @@
 #include "data/tokenizer_json.h"
 
-#include <fmt/format.h>
-#include <xxhash.h>
-
 #include <nlohmann/json.hpp>
+#include <span>
 
+#include "data/atomic_file.h"
 #include "data/byte_level.h"
 #include "data/json_depth.h"
 #include "data/known_keys.h"
@@ -169,11 +168,6 @@ void read_merges(const json& rules, TokenizerData& data) {
   }
 }
 
-std::string digest_of(std::string_view text) {
-  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-}
-
 }  // namespace
 
 TokenizerData parse_tokenizer_json(std::string_view text) {
@@ -185,7 +179,7 @@ TokenizerData parse_tokenizer_json(std::string_view text) {
   check_model(model);
   ENGRAM_CHECK(member(member(root, "decoder"), "type") == "ByteLevel", "decoder: type ",
                member(member(root, "decoder"), "type").dump(), " is not supported; supported: ByteLevel");
-  TokenizerData data{.digest = digest_of(text),
+  TokenizerData data{.digest = digest_of(std::as_bytes(std::span(text))),
                      .pieces = {},
                      .bytes = {},
                      .is_special = {},
