@@ -19,6 +19,7 @@
 #include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
+#include "trainer/run_start.h"
 #include "trainer/stopwatch.h"
 
 namespace engram {
@@ -78,15 +79,6 @@ std::vector<int64_t> clock_after_barriers(Communicator& world) {
     micros.push_back(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
   }
   return micros;
-}
-
-// The directory, or the nearest above it that is there: it would be made in that.
-std::string existing_directory(const std::string& directory) {
-  fs::path path = fs::absolute(directory);
-  std::error_code none;  // what may not be looked at is there: try_disk() tells
-  while (fs::status(path, none).type() == fs::file_type::not_found && path.has_relative_path())
-    path = path.parent_path();
-  return path;
 }
 
 // What a checkpoint asks of its disk: exclusive creation, rename, syncs, reading back of 16 MiB; and the locks of
