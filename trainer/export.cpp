@@ -155,7 +155,7 @@ void write_small_files(const RunConfig& config, const RunTokenizer& tokenizer, D
   write("tokenizer_config.json", tokens.dump(2) + "\n");
   write("generation_config.json", generation.dump(2) + "\n");
   for (const auto& [name, text] : export_python_files()) write(name, text);
-  fs::copy_file(config.data.tokenizer, directory + "/" + kExportTokenizerName);
+  write(kExportTokenizerName, contents_of_file(config.data.tokenizer));
 }
 
 }  // namespace
