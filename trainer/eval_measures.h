@@ -36,8 +36,7 @@ struct EvalMeasure {
 //   loss       nats_per_token, bits_per_byte
 //   last_word  accuracy: all tokens are rank 1; perplexity: exp of the mean of -log p of the whole word
 //   choice     accuracy: the likeliest text is the answer; accuracy_norm: the same for -log p by bytes; of equal ones
-//   the
-//              first counts
+//              the first counts
 //   cloze      p_at_1, p_at_10: all tokens are within that rank; nats_per_token
 std::vector<EvalMeasure> measures_of(EvalKind kind, std::span<const ScoredItem> items, int64_t vocabulary);
 
