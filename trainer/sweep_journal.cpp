@@ -178,8 +178,9 @@ void SweepJournal::append(const std::string& lines) const {
   ENGRAM_CHECK_AS(IoError, file >= 0, path(), ": cannot be opened for writing: ", std::strerror(errno));
   off_t end = ::lseek(file, 0, SEEK_END);
   char last = '\n';
-  while (end > 0 && ::pread(file, &last, 1, end - 1) == 1 && last != '\n') --end;  // a torn line of a killed writer
-  bool written = ::ftruncate(file, end) == 0;
+  ssize_t seen = 1;
+  while (end > 0 && (seen = ::pread(file, &last, 1, end - 1)) == 1 && last != '\n') --end;  // a killed writer's line
+  bool written = seen == 1 && ::ftruncate(file, end) == 0;
   for (size_t done = 0; written && done < lines.size();) {
     const ssize_t count = ::pwrite(file, lines.data() + done, lines.size() - done, end + static_cast<off_t>(done));
     if (count < 0 && errno == EINTR) continue;

@@ -9,6 +9,7 @@ import re
 import unittest
 
 import program
+import sweep
 
 EVERY = int(os.environ.get("ENGRAM_DISK_EVERY", "9"))
 IO_ERROR = 74
@@ -170,6 +171,21 @@ class Disk(unittest.TestCase):
                 code, output = program.run(command)
                 self.assertEqual(code, IO_ERROR, output)
                 self.assertRegex(output, "(compressed_ids.bin|/dev/full): cannot be written")
+
+    def test_a_torn_line_of_a_journal_that_cannot_be_read_is_not_written_behind(self):
+        small = sweep.Sweep(corpus, "torn")
+        program.run_well(small.command("run", "--slurm"))
+        path = small.directory / "journal.jsonl"
+        with path.open("a", encoding="utf-8") as journal:
+            journal.write('{"record":"sta')
+        before = path.read_bytes()
+        shim = program.shim_environment(path=path.name, calls="pread", first=0, count=1, errno=errno.EIO)
+        code, output = program.run(small.command("run", "--slurm", "--skip", "0"), environment=shim)
+        self.assertEqual(code, IO_ERROR, output)
+        self.assertEqual(path.read_bytes(), before)
+        program.run_well(small.command("run", "--slurm", "--skip", "0"))
+        self.assertIn("5 queued, 0 running, 0 done, 0 failed, 1 skipped",
+                      program.run_well(["sweep", "status", small.directory]))
 
     def test_a_directory_that_nobody_may_write(self):
         if os.geteuid() == 0:
