@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <new>
 #include <optional>
 #include <thread>
 
@@ -89,8 +90,14 @@ int run(Communicator& world, Pulse& pulse, const Command& command) {
 int exit_code_of(const std::exception& error) {
   if (dynamic_cast<const PeerFailed*>(&error) || dynamic_cast<const PeerLost*>(&error)) return kExitRequeue;
   if (dynamic_cast<const IoError*>(&error) || dynamic_cast<const std::system_error*>(&error)) return kExitIo;
-  if (dynamic_cast<const Unavailable*>(&error)) return kExitUnavailable;
+  if (dynamic_cast<const Unavailable*>(&error) || dynamic_cast<const std::bad_alloc*>(&error)) return kExitUnavailable;
   return dynamic_cast<const Error*>(&error) ? kExitData : kExitInternal;
+}
+
+// What the user is told of it.
+std::string text_of(const std::exception& error) {
+  if (!dynamic_cast<const std::bad_alloc*>(&error)) return error.what();
+  return "this host has no memory left for what was asked; `engram estimate` says what a rank takes";
 }
 
 // Without MPI each task of srun takes itself for the only rank, and all of them would do the same work.
@@ -137,7 +144,7 @@ Ending run_and_report(Communicator& world, Pulse& pulse, std::optional<Heartbeat
     const int code = exit_code_of(error);
     // The peer's message and exit code come first, and end this rank too.
     if (code == kExitRequeue) std::this_thread::sleep_for(kTimeForThePeer);
-    std::cerr << where << (code == kExitInternal ? "internal error: " : "") << error.what() << std::endl;
+    std::cerr << where << (code == kExitInternal ? "internal error: " : "") << text_of(error) << std::endl;
     return {code, true};
   }
 }

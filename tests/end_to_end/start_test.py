@@ -6,7 +6,7 @@ import unittest
 
 import program
 
-USAGE, DATA, IO_ERROR = 64, 65, 74
+USAGE, DATA, UNAVAILABLE, IO_ERROR = 64, 65, 69, 74
 SETTINGS = ("train.steps=4", "checkpoint.every=2", "checkpoint.keep=5")
 
 
@@ -121,6 +121,15 @@ class Tokenizer(unittest.TestCase):
             self.assertEqual(code, DATA, output)
             self.assertIn(f"and is neither {given} nor {kept}; give it with --tokenizer FILE", output)
         self.assertEqual(program.run_well([*uses[0], "--tokenizer", program.TOKENIZER]), with_file[0])
+
+
+class Host(unittest.TestCase):
+    def test_more_memory_than_a_host_has(self):  # not under a sanitizer, which ends the program itself
+        rows = ["--device=cpu", "--rows=64", "--widths=8", "--rows-per-token=2", "--tokens=10000000000000"]
+        code, output = program.run(["bench", "table", *rows])
+        self.assertEqual(code, UNAVAILABLE, output)
+        self.assertIn("this host has no memory left for what was asked", output)
+        self.assertNotIn("internal error", output)
 
 
 if __name__ == "__main__":
