@@ -26,6 +26,16 @@ struct TextBlock {
   int64_t num_bytes = 0;
 };
 
+// A build takes the place of nothing but a store, or of an empty file: not of the text that it reads, for one.
+void check_replaceable(const std::string& path) {
+  const std::filesystem::file_status status = std::filesystem::status(path);
+  if (!std::filesystem::exists(status)) return;
+  const bool is_file = std::filesystem::is_regular_file(status);
+  ENGRAM_CHECK(is_file && (std::filesystem::is_empty(path) || TokenStore::is_store(path)), path,
+               is_file ? ": is there and no token store, and would be overwritten" : ": is there and no file",
+               "; wanted another name for the store, or that one removed");
+}
+
 void check_options(const BuildOptions& options, const StoreEncoder& encoder) {
   ENGRAM_CHECK(!options.output.empty(), "data build: no output file is named");
   ENGRAM_CHECK(options.holdout_fraction >= 0 && options.holdout_fraction < 1, "data build: holdout fraction ",
@@ -33,6 +43,8 @@ void check_options(const BuildOptions& options, const StoreEncoder& encoder) {
   ENGRAM_CHECK((options.holdout_fraction > 0) == !options.holdout_output.empty(), "data build: holdout fraction ",
                options.holdout_fraction, " and holdout file \"", options.holdout_output, "\"; wanted both or neither");
   ENGRAM_CHECK(options.output != options.holdout_output, options.output, ": is named for both stores");
+  check_replaceable(options.output);
+  if (!options.holdout_output.empty()) check_replaceable(options.holdout_output);
   ENGRAM_CHECK(encoder.encode && encoder.eos_id >= 0 && encoder.eos_id < encoder.vocab_size,
                "data build: end-of-document id ", encoder.eos_id, " is outside the vocabulary of ", encoder.vocab_size);
 }

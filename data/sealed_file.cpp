@@ -71,6 +71,10 @@ void seal_file(const std::string& path, const std::string& format, const ByteRan
   ENGRAM_CHECK_AS(IoError, file, path, ": its first bytes cannot be written");
 }
 
+bool begins_like(const std::string& path, const std::string& format) {
+  return read_block(path).starts_with(beginning(format));
+}
+
 ByteRange check_seal(const std::string& path, const std::string& format) {
   const std::string found = read_block(path);
   ENGRAM_CHECK(found.starts_with(beginning(format)), path, ": is no ", format);

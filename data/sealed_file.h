@@ -20,6 +20,9 @@ void seal_file(const std::string& path, const std::string& format, const ByteRan
 // seal does not cover; returns which these are. They lie within the file.
 ByteRange check_seal(const std::string& path, const std::string& format);
 
+// Whether the file begins like one that is sealed as this format, nothing being compared.
+bool begins_like(const std::string& path, const std::string& format);
+
 // What the seal says that it does not cover, nothing being compared; none where the file has no such seal.
 ByteRange range_without_seal(const std::string& path, const std::string& format);
 

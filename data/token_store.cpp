@@ -334,6 +334,8 @@ void TokenStore::check_blocks(const BlockShare& share) const {
   });
 }
 
+bool TokenStore::is_store(const std::string& path) { return begins_like(path, kFormat); }
+
 int64_t TokenStore::memory_of(const std::string& path) {
   std::error_code missing;
   const auto size = std::filesystem::file_size(path, missing);

@@ -67,6 +67,8 @@ class TokenStore {
   static TokenStore open_unchecked(const std::string& path);
   void check_blocks(const BlockShare& share = {}) const;
 
+  // Whether the file begins like a store, whole or damaged.
+  static bool is_store(const std::string& path);
   // Bytes of memory that the store in this file takes, about; 0 where there is none.
   static int64_t memory_of(const std::string& path);
   ~TokenStore();

@@ -184,6 +184,20 @@ TEST_F(BuildStoreTest, FailureLeavesTheOldStoreAndNothingElse) {
   EXPECT_EQ(names_in_directory(), (std::set<std::string>{"bad.jsonl", "in.jsonl", "train.h5"}));
 }
 
+TEST_F(BuildStoreTest, OverwritesNothingButStores) {
+  const std::string train = options.output, text = options.inputs[0], before = test::read_file(text);
+  const auto message = [&] { return error_of([&] { build_token_store(options, encoder); }); };
+  options.output = text;
+  EXPECT_EQ(message().find(text + ": is there and no token store, and would be overwritten"), 0u);
+  options.output = train, options.holdout_fraction = 0.1, options.holdout_output = text;
+  EXPECT_EQ(message().find(text + ": is there and no token store, and would be overwritten"), 0u);
+  EXPECT_EQ(test::read_file(text), before);
+  options.output = directory.path();
+  EXPECT_NE(message().find(": is there and no file"), std::string::npos);
+  options.output = train, options.holdout_output = directory / "held.h5";
+  EXPECT_EQ(message(), "");
+}
+
 TEST_F(BuildStoreTest, ProgressRisesAndMayStop) {
   options.block_bytes = 1000;
   std::vector<int64_t> documents, bytes;
