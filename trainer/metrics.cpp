@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "kernels/core/check.h"
+#include "trainer/json_lines.h"
 #include "trainer/run_config.h"
 #include "trainer/step_report.h"
 
@@ -236,12 +237,11 @@ void MetricsLog::event(int64_t step, std::string_view kind, const EventFields& f
 }
 
 bool MetricsLog::has_event(int64_t step, std::string_view kind) const {
-  std::ifstream file(file_in(directory_, kEventsFile));
-  for (std::string line; std::getline(file, line);) {
-    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_discarded() && object.at("step") == step && object.at("event") == kind) return true;
-  }
-  return false;
+  bool found = false;
+  each_step_line(file_in(directory_, kEventsFile), [&](const nlohmann::json& object, const std::string&) {
+    found |= object["step"] == step && object.value("event", nlohmann::json()) == kind;
+  });
+  return found;
 }
 
 void MetricsLog::flush(bool to_disk) {

@@ -114,6 +114,15 @@ TEST_F(MetricsTest, ResumeLeavesNoStepTwiceAndNoneOut) {
   EXPECT_EQ(steps("events.jsonl"), (std::vector<int64_t>{5, 10, 15, 20, 25, 30}));
 }
 
+TEST_F(MetricsTest, FindsAnEventAmongLinesOfOtherWriters) {
+  MetricsLog log(directory, 0, false);
+  append("events.jsonl", "{\"step\": 1}\n{\"event\": \"note\"}\n[]\n");
+  log.event(2, "eval");
+  EXPECT_TRUE(log.has_event(2, "eval"));
+  EXPECT_FALSE(log.has_event(1, "eval"));
+  EXPECT_FALSE(log.has_event(2, "save"));
+}
+
 TEST_F(MetricsTest, TornLinesGo) {
   write_steps(0, 10);
   append("metrics.jsonl", R"({"step":11,"loss":0.)");
