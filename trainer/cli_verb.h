@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdint>
 #include <string>
 
 #include "trainer/cli.h"
@@ -49,6 +51,18 @@ inline CLI::Validator in_range(double low, double high) {
     const bool is_number = CLI::detail::lexical_cast(text, value);
     if (is_number && value >= low && value <= high) return std::string();
     return fmt::format("\"{}\" is not a number in [{}, {}]", text, low, high);
+  };
+  return CLI::Validator(problem, "");
+}
+
+// Unlike CLI::PositiveNumber and CLI::NonNegativeNumber, says what it wants in few words, and refuses a number that
+// does not fit 64 bits.
+inline CLI::Validator whole_number(int64_t low) {
+  const auto problem = [low](const std::string& text) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size() && value >= low) return std::string();
+    return fmt::format("\"{}\" is not a whole number of at least {}", text, low);
   };
   return CLI::Validator(problem, "");
 }

@@ -286,5 +286,17 @@ TEST(CommandLine, RefusesWhatIsMissingOrOutOfRange) {
   }
 }
 
+TEST(CommandLine, SaysWhichNumbersItWanted) {
+  EXPECT_EQ(refused({"eval", "r", "--samples", "-1"}),
+            "engram eval: --samples: \"-1\" is not a whole number of at least 0; see `engram eval --help`");
+  EXPECT_EQ(refused({"data", "ngrams", "a.yaml", "--tokens", "0"}),
+            "engram data ngrams: --tokens: \"0\" is not a whole number of at least 1; see `engram data ngrams --help`");
+  for (const std::string word : {"two", "1.5", "99999999999999999999"}) {
+    EXPECT_NE(refused({"estimate", "a.yaml", "--ranks=8," + word}).find('"' + word + "\" is not a whole number"),
+              std::string::npos)
+        << refused({"estimate", "a.yaml", "--ranks=8," + word});
+  }
+}
+
 }  // namespace
 }  // namespace engram
