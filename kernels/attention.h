@@ -20,8 +20,8 @@ void attention_forward(Stream& stream, const HeadSlice& q, const HeadSlice& k, c
 
 // Gradients of attention_forward by recomputing the probabilities p from lse (Dao et al. 2022, appendix B,
 // arXiv:2205.14135): with dp[i, j] = dot(dout[i], v[j]) and ds = p * (dp - dot(dout[i], out[i])) / sqrt(dim),
-//   dq[i] = sum_j ds[i, j] k[j];  dk[j] = sum over i and heads of the group of ds[i, j] q[i];  dv[j] = same of p *
-//   dout.
+//   dq[i] = sum_j ds[i, j] k[j];  dk[j] = sum over i and heads of the group of ds[i, j] q[i]
+//   dv[j] = the same sum of p[i, j] dout[i]
 //
 //   q, k, v, out, lse  as attention_forward read and wrote them
 //   dout, dq           [batch, seq, heads, dim]     dq, a slice, is written
