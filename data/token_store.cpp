@@ -261,6 +261,13 @@ void check_ids(const std::string& path, std::span<const T> tokens, int64_t first
                *outside, ", outside the vocabulary of ", vocab_size, what);
 }
 
+// Where a path that is not absolute starts: a run may have named it as seen from another directory.
+std::string sought_from(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path here = std::filesystem::current_path(error);
+  return std::filesystem::path(path).is_absolute() || error ? "" : "; sought from " + here.string();
+}
+
 }  // namespace
 
 // Where the tokens are.
@@ -296,6 +303,8 @@ TokenStore::TokenStore(TokenStore&&) noexcept = default;
 TokenStore& TokenStore::operator=(TokenStore&&) noexcept = default;
 
 TokenStore TokenStore::open_unchecked(const std::string& path) {
+  ENGRAM_CHECK(std::filesystem::status(path).type() != std::filesystem::file_type::not_found, path,
+               ": no such file; wanted a token store, which `engram data build` makes of text", sought_from(path));
   const ByteRange skipped = check_seal(path, kFormat);
   TokenStore store(std::make_unique<File>(path));
   const Hdf5Reader& reader = store.file_->reader;

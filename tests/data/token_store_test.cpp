@@ -299,6 +299,16 @@ TEST_F(TokenStoreTest, AFileThatChangesAfterItWasOpenedIsTold) {
   }
 }
 
+TEST_F(TokenStoreTest, AMissingFileIsSoughtFromHere) {
+  const std::string here = std::filesystem::current_path();
+  EXPECT_EQ(
+      error_of([&] { TokenStore::open("gone.h5"); })
+          .find("gone.h5: no such file; wanted a token store, which `engram data build` makes of text; sought from " +
+                here),
+      0u);
+  EXPECT_EQ(error_of([&] { TokenStore::open(directory / "gone.h5"); }).find("sought from"), std::string::npos);
+}
+
 TEST_F(TokenStoreTest, ADirectoryIsNoStore) {
   std::filesystem::create_directory(path);
   EXPECT_NE(error_on_opening().find("store.h5: is no engram token store"), std::string::npos);
