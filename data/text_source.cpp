@@ -104,7 +104,8 @@ std::string Pass::problem_of(const LineReader& reader) const {
 
 void Pass::reject(const std::string& path, const LineReader& reader, const std::string& problem) {
   const std::string message = path + ":" + std::to_string(reader.number()) + ": " + problem;
-  ENGRAM_CHECK(options_.on_bad_record == BadRecordPolicy::kSkip, message, "; to leave such records out, choose skip");
+  ENGRAM_CHECK(options_.on_bad_record == BadRecordPolicy::kSkip, message,
+               "; `data build --on-error skip` leaves such records out");
   if (report_.num_bad_records++ == 0) report_.first_bad_record = message;
 }
 

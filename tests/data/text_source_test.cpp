@@ -37,6 +37,7 @@ struct TextSourceTest : ::testing::Test {
     options.on_bad_record = BadRecordPolicy::kStop;
     const std::string error = error_of([&] { read(name, contents); });
     EXPECT_NE(error.find(directory / name + ":" + words), std::string::npos) << error;
+    EXPECT_NE(error.find("`data build --on-error skip`"), std::string::npos) << error;
     options.on_bad_record = BadRecordPolicy::kSkip;
     EXPECT_EQ(read(name, contents), rest);
     EXPECT_EQ(report.num_bad_records, 1);
