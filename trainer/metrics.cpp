@@ -194,7 +194,7 @@ std::string run_lock_path(const std::string& directory) { return file_in(directo
 FileLock lock_run(const std::string& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  ENGRAM_CHECK(!error, directory, ": cannot be made: ", error.message());
+  ENGRAM_CHECK_AS(IoError, !error, directory, ": cannot be made: ", error.message());
   constexpr int kTries = 20;
   for (int i = 0; i < kTries; ++i) {
     FileLock lock(run_lock_path(directory), /*wait=*/false);

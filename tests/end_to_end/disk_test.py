@@ -187,6 +187,11 @@ class Disk(unittest.TestCase):
         self.assertIn("5 queued, 0 running, 0 done, 0 failed, 1 skipped",
                       program.run_well(["sweep", "status", small.directory]))
 
+    def test_a_directory_that_cannot_be_made(self):
+        code, output = program.run(corpus.train("unmade", *SETTINGS, "run.dir=/dev/null/runs"))
+        self.assertEqual(code, IO_ERROR, output)
+        self.assertIn("/dev/null/runs/unmade: cannot be made: Not a directory", output)
+
     def test_a_directory_that_nobody_may_write(self):
         if os.geteuid() == 0:
             self.skipTest("root may write everywhere")
