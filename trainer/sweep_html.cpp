@@ -196,16 +196,17 @@ std::string csv_note(const SweepReport& report) {
 }
 
 constexpr const char* kNotes = R"(<h2>How to read it</h2>
-<p>Losses are nats per token on held-out text. Totals and active parameters are without embedding and head. Differences
-are paired by seed; fits take the seeds that all points have, where there are any; intervals are of 95 %, by resampling
-the seeds within each point, and for comparison the residuals of the fit and the points themselves. With few seeds
-such intervals are too narrow. "U shape confirmed" means: both ends are worse than the best interior point with
-intervals above 0, and the curvature of the fit without ratio 1 is positive with its interval. "Loss at its time" is read from a trial's validations at the moment when the pure MoE of the same
-seed had finished, "tokens to its loss" is the share of the pure MoE's tokens after which its final loss was reached,
-over the seeds that reach it and do not begin below it; both underrate a trial whose learning rate was still high at
-that moment. "By runs that ended" is that share between final losses, where the model was also trained with fewer
-tokens. The unchanged point of a control is that of the curve at its ratio or size. A line over the logarithm of the
-tables' size leaves out the point without tables. Published points are one run each.</p>
+<p>Losses are nats per token on held-out text. Totals and active parameters are without embedding and head.
+Differences are paired by seed; fits take the seeds that all points have, where there are any; intervals are of 95 %,
+by resampling the seeds within each point, and for comparison the residuals of the fit and the points themselves. With
+few seeds such intervals are too narrow. "U shape confirmed" means: both ends are worse than the best interior point
+with intervals above 0, and the curvature of the fit without ratio 1 is positive with its interval. "Loss at its time"
+is read from a trial's validations at the moment when the pure MoE of the same seed had finished, "tokens to its loss"
+is the share of the pure MoE's tokens after which its final loss was reached, over the seeds that reach it and do not
+begin below it; both underrate a trial whose learning rate was still high at that moment. "By runs that ended" is that
+share between final losses, where the model was also trained with fewer tokens. The unchanged point of a control is
+that of the curve at its ratio or size. A line over the logarithm of the tables' size leaves out the point without
+tables. Published points are one run each.</p>
 )";
 
 std::string budget_section(const SweepReport& report, const ReportedBudget& budget) {
