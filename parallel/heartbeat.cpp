@@ -4,7 +4,6 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <exception>
 #include <random>
 
 #include "kernels/core/device_info.h"
@@ -44,14 +43,12 @@ Heartbeat::Heartbeat(Communicator& world, const Pulse& pulse, HeartbeatOptions o
       pulse_(pulse),
       options_(std::move(options)),
       watch_(gather_texts(world, host_name()), world.rank(), options_.tick_seconds),
-      routes_(static_cast<size_t>(world.size())),
-      num_exceptions_(std::uncaught_exceptions()) {
+      routes_(static_cast<size_t>(world.size())) {
   meet();
   thread_ = std::jthread([this] { run(); });
 }
 
 Heartbeat::~Heartbeat() {
-  if (std::uncaught_exceptions() <= num_exceptions_) world_.barrier();
   const std::lock_guard lock(mutex_);
   stops_ = true;
   changed_.notify_all();

@@ -25,7 +25,9 @@ class Heartbeat {
   // Watches the ranks of `world`, this one by its pulse; both must outlive the heartbeat. Collective; throws
   // Unavailable where the system refuses a socket.
   Heartbeat(Communicator& world, const Pulse& pulse, HeartbeatOptions options);
-  // Waits for all ranks, unless an exception is on its way.
+  // Waits for all ranks, at the end of their work: whoever leaves before the others is missed. Collective; throws as
+  // barrier() does.
+  void finish() { world_.barrier(); }
   ~Heartbeat();
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
@@ -45,7 +47,6 @@ class Heartbeat {
   RankWatch watch_;
   uint64_t key_ = 0;                                // of this job
   std::vector<std::vector<SocketAddress>> routes_;  // by rank: where it may be reached; empty = not known, or not asked
-  int num_exceptions_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stops_ = false;

@@ -121,6 +121,16 @@ struct Ending {
   bool failed = false;  // on this rank, and nobody knows about the others
 };
 
+// The exit code of the command; who interrupts it is heard by all ranks.
+int run_or_be_interrupted(Communicator& world, Pulse& pulse, const Command& command) {
+  try {
+    return run(world, pulse, command);
+  } catch (const Interrupted& interrupted) {
+    if (world.rank() == 0) std::cerr << interrupted.what() << " before it was done" << std::endl;
+    return kExitRequeue;
+  }
+}
+
 // Runs the command line on this rank; says what went wrong, with the rank where there are several. What a peer says
 // better is said only where the peer has not ended the job by then.
 Ending run_and_report(Communicator& world, Pulse& pulse, std::optional<Heartbeat>& heartbeat,
@@ -131,10 +141,9 @@ Ending run_and_report(Communicator& world, Pulse& pulse, std::optional<Heartbeat
     if (world.size() > 1) heartbeat.emplace(world, pulse, HeartbeatOptions{.end_job = end_job});
     const Command command = parse_command_line(arguments);
     if (!has_safe_points(command)) signals.give_back();
-    return {.code = run(world, pulse, command)};
-  } catch (const Interrupted& interrupted) {
-    if (world.rank() == 0) std::cerr << interrupted.what() << " before it was done" << std::endl;
-    return {.code = kExitRequeue};
+    const int code = run_or_be_interrupted(world, pulse, command);
+    if (heartbeat) heartbeat->finish();
+    return {.code = code};
   } catch (const ConfigError& error) {
     // Rank 0 reads the same configuration, and says it for all.
     if (world.rank() != 0) std::this_thread::sleep_for(kTimeForThePeer);

@@ -38,5 +38,15 @@ TEST(HeartbeatTest, NamesTheRankThatIsStuck) {
       << problem;
 }
 
+TEST(HeartbeatTest, APeerThatFailsAtTheEndIsAnError) {
+  const auto fail_on_one = [](Communicator& world) {
+    const Pulse pulse;
+    Heartbeat heartbeat(world, pulse, {.tick_seconds = 0.01, .end_job = [](const std::string&) {}});
+    if (world.rank() == 1) throw Error("of rank 1");
+    EXPECT_THROW(heartbeat.finish(), PeerFailed);
+  };
+  EXPECT_THROW(run_ranks(kRanks, fail_on_one), Error);
+}
+
 }  // namespace
 }  // namespace engram
