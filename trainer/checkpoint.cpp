@@ -23,18 +23,20 @@ void check_same(const std::string& checkpoint, const char* what, const std::stri
 void check_fits(const Replica& r, const RunIdentity& identity, const std::string& checkpoint, const Manifest& manifest,
                 LoadScope scope) {
   const RunConfig saved = checkpoint_config(checkpoint);
+  const bool is_begun = scope != LoadScope::kWeights;
   const std::string from_weights = "; another run.name with run.init_from=" + checkpoint + " starts from its weights";
   const auto check = [&](const char* prefix, const std::string& way_out) {
     const auto differences = config_differences(saved, r.config, prefix);
     ENGRAM_CHECK(differences.empty(), checkpoint, ": is of another run: ", differences.front(),
-                 " (checkpoint -> this run); give the run another name or set the value back", way_out);
+                 " (checkpoint -> this run); ", is_begun ? "give the run another name or " : "", "set the value back",
+                 way_out);
   };
   check("model.", "");
   const std::string tokenizer = "give the tokenizer that it was trained with (data.tokenizer, or --tokenizer)";
   check_same(checkpoint, "tokenizer digest", manifest.identity.tokenizer_digest, identity.tokenizer_digest, tokenizer);
   check_same(checkpoint, "vocabulary digest", manifest.identity.vocabulary_digest, identity.vocabulary_digest,
              tokenizer);
-  if (scope == LoadScope::kWeights) return;
+  if (!is_begun) return;
   for (const char* key : {"data.seq_len", "train.global_batch", "run.seed", "optimizer.table.kind"}) {
     check(key, from_weights);
   }

@@ -66,6 +66,8 @@ class DryRun(unittest.TestCase):
             weights = f"run.init_from={path}"
             self.check(0, f"dry run: a start would start from the weights of {path}\n", "second", weights)
             self.check(DATA, "model.hidden: 16 -> 32", "second", weights, "model.hidden=32")
+        other = "model.hidden: 16 -> 32 (checkpoint -> this run); set the value back"
+        self.check(DATA, other, "second", f"run.init_from={source}", "model.hidden=32")
         self.check(DATA, "is no complete checkpoint", "second", "run.init_from=nowhere")
 
     def test_a_disk_that_is_too_small(self):
