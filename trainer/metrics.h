@@ -123,7 +123,7 @@ class MetricsLog {
 };
 
 // The file that a process holds locked while it writes the run of that directory; and the lock, in the directory that
-// is made where it is missing. Throws Error where another process holds it.
+// is made where it is missing. Throws Error where another process holds it, IoError where it cannot be made.
 std::string run_lock_path(const std::string& directory);
 FileLock lock_run(const std::string& directory);
 
