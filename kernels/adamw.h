@@ -20,9 +20,15 @@ struct AdamWOptions {
 //   weight -= lr * (weight_decay * weight + mhat / (sqrt(vhat) + eps));  rounded = weight
 // where mhat = m / (1 - beta1^t) and vhat = v / (1 - beta2^t). Where it is not, every bit stays.
 //
-//   control             [4]  float64, see update_control.h
-//   weight, grad, m, v  [n]  float32 or float64, one dtype; all but grad are updated in place
-//   rounded             [n]  bfloat16, or empty: what the model computes with where `weight` is its master copy
+//   control       [4]  float64, see update_control.h
+//   weight, grad  [n]  float32 or float64, one dtype; weight is updated in place
+//   m, v          [n]  that dtype or both bfloat16, updated in place
+//   rounded       [n]  bfloat16, or empty: what the model computes with where `weight` is its master copy
+//
+// Moments in bfloat16 enter the weight before they are rounded, and are rounded stochastically, so that they do not
+// stand still where a step moves them by less than half a unit in the last place. The random bits are a hash of t and
+// of the element's own grad, m and v: where it lies, and on which rank, changes no bit; elements equal in all round
+// alike.
 //
 // The scalars are combined in double and rounded to the dtype once. Throws Error where a shape or dtype does not fit or
 // a beta is outside [0, 1).

@@ -1,20 +1,24 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/adamw.h"
+#include "kernels/core/rng.h"
 #include "kernels/core/view.h"
 #include "kernels/update_control.h"
 
 namespace engram {
 
-template <class T>
+// M: of the moments.
+template <class T, class M>
 struct AdamW {
   View<const double, 1> control;
   View<T, 1> weight;
   View<const T, 1> grad;
-  View<T, 1> m;
-  View<T, 1> v;
+  View<M, 1> m;
+  View<M, 1> v;
   View<bfloat16, 1> rounded;  // optional
   AdamWOptions options;
 };
@@ -31,6 +35,7 @@ struct AdamWFactors {
   T step_size;     // learning rate / (1 - beta1^t)
   T correction_v;  // 1 / (1 - beta2^t)
   T decay;         // learning rate * weight_decay
+  uint64_t t;
 };
 
 template <class T>
@@ -45,12 +50,40 @@ ENGRAM_HOST_DEVICE AdamWFactors<T> factors_of(const AdamWOptions& options, const
           .eps = T(options.eps),
           .step_size = T(lr * (1 / (1 - pow(options.beta1, t)))),
           .correction_v = T(1 / (1 - pow(options.beta2, t))),
-          .decay = T(lr * options.weight_decay)};
+          .decay = T(lr * options.weight_decay),
+          .t = static_cast<uint64_t>(control.num_updates)};
 }
 
-template <class T>
-void run(CpuQueue&, const AdamW<T>&);
-template <class T>
-void run(CudaQueue&, const AdamW<T>&);
+// 64 random bits of an update of one element, from all that it starts from (mixed as in Steele et al. 2014, SplitMix).
+ENGRAM_HOST_DEVICE inline uint64_t rounding_bits(uint64_t t, float grad, bfloat16 m, bfloat16 v) {
+  uint64_t z = uint64_t{std::bit_cast<uint32_t>(grad)} << 32 | uint32_t{m.bits} << 16 | v.bits;
+  z += (t + 1) * 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+template <class T, class M>
+ENGRAM_HOST_DEVICE void update_element(const AdamWFactors<T>& a, T grad, T& weight, M& m, M& v) {
+  constexpr bool kIsRounded = !std::is_same_v<T, M>;
+  const T g = a.grad_scale * grad;
+  T new_m, new_v;
+  if constexpr (kIsRounded) {
+    new_m = a.beta1 * float(m) + a.one_minus_beta1 * g;
+    new_v = a.beta2 * float(v) + a.one_minus_beta2 * (g * g);
+    const uint64_t random = rounding_bits(a.t, float(grad), m, v);
+    m = round_stochastically(float(new_m), static_cast<uint16_t>(random));
+    v = round_stochastically(float(new_v), static_cast<uint16_t>(random >> 16));
+  } else {
+    m = new_m = a.beta1 * m + a.one_minus_beta1 * g;
+    v = new_v = a.beta2 * v + a.one_minus_beta2 * (g * g);
+  }
+  weight -= a.decay * weight + a.step_size * new_m / (sqrt(a.correction_v * new_v) + a.eps);
+}
+
+template <class T, class M>
+void run(CpuQueue&, const AdamW<T, M>&);
+template <class T, class M>
+void run(CudaQueue&, const AdamW<T, M>&);
 
 }  // namespace engram

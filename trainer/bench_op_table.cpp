@@ -267,13 +267,19 @@ void add_optimizer_ops(std::vector<BenchOp>& ops, const ModelConfig& model) {
                    const Tensor x = b.in_wide({size}), total = b.held({1}, DType::kFloat64);
                    return [=, &b] { sum_of_squares(b.stream, x, total); };
                  }});
-  ops.push_back({"adamw_update", [=](OpInputs& b) -> Call {
-                   const Tensor weight = b.both_wide({size}), grad = b.in_wide({size}), m = b.both_zero({size});
-                   const Tensor v = b.both_zero({size}), control = update_control(b);
-                   const Tensor rounded = b.dtype == DType::kBFloat16 ? b.out({size}) : Tensor{};
-                   const AdamWOptions options{.learning_rate = 1e-3};
-                   return [=, &b] { adamw_update(b.stream, options, control, weight, grad, m, v, rounded); };
-                 }});
+  const auto adamw = [=](bool has_narrow_moments) {
+    return [=](OpInputs& b) -> Call {
+      const DType moment = has_narrow_moments ? DType::kBFloat16 : accumulator(b.dtype);
+      const auto zeros = [&] { return b.count(b.count(b.held({size}, moment))); };
+      const Tensor weight = b.both_wide({size}), grad = b.in_wide({size}), m = zeros(), v = zeros();
+      const Tensor control = update_control(b);
+      const Tensor rounded = b.dtype == DType::kBFloat16 ? b.out({size}) : Tensor{};
+      const AdamWOptions options{.learning_rate = 1e-3};
+      return [=, &b] { adamw_update(b.stream, options, control, weight, grad, m, v, rounded); };
+    };
+  };
+  ops.push_back({"adamw_update", adamw(false)});
+  ops.push_back({"adamw_update_bf16_moments", adamw(true)});
 }
 
 // Sizes of the fetch of one layer's rows.

@@ -37,7 +37,8 @@ void check_fits(const Replica& r, const RunIdentity& identity, const std::string
   check_same(checkpoint, "vocabulary digest", manifest.identity.vocabulary_digest, identity.vocabulary_digest,
              tokenizer);
   if (!is_begun) return;
-  for (const char* key : {"data.seq_len", "train.global_batch", "run.seed", "optimizer.table.kind"}) {
+  for (const char* key :
+       {"data.seq_len", "train.global_batch", "run.seed", "optimizer.table.kind", "optimizer.dense.moments"}) {
     check(key, from_weights);
   }
   check_same(checkpoint, "training data digest", manifest.identity.data_digest, identity.data_digest,

@@ -16,8 +16,8 @@ namespace engram {
 //   step-00001200/rank-00000-of-00004.h5    what this rank owns
 //
 // A file holds, in global coordinates, so that any number of ranks can read it:
-//   dense/NAME/{value, m, v}   a slice of a parameter's elements, never rounded to bfloat16, so that runs in any
-//                              precision read it; attribute `offset` says which
+//   dense/NAME/{value, m, v}   a slice of a parameter's elements; values are never rounded to bfloat16, so that runs in
+//                              any precision read them; attribute `offset` says which
 //   state/NAME                 router biases, in the file of rank 0
 //   table/T/{weight, ...}      rows of table T; table/T/{first_rows, num_rows} say which runs of rows they are
 //

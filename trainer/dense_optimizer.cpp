@@ -6,16 +6,22 @@
 
 namespace engram {
 
+DType moment_dtype(const DenseOptimizerConfig& config, DType dtype) {
+  return config.moments == Moments::kBFloat16 ? DType::kBFloat16 : accumulator(dtype);
+}
+
 DenseOptimizer::DenseOptimizer(Stream& stream, const DenseOptimizerConfig& config, DType dtype, int64_t part_size)
     : config_(config) {
-  const DType wide = accumulator(dtype);
-  const int64_t num_arrays = wide == dtype ? 2 : 3;
-  buffer_ = Buffer(device_of(stream), num_arrays * part_size * size_of(wide));
-  const Tensor all = buffer_.tensor(wide, {num_arrays * part_size});
-  zero(stream, all);
-  m_ = all.rows(0, part_size);
-  v_ = all.rows(part_size, part_size);
-  if (num_arrays == 3) master_ = all.rows(2 * part_size, part_size);
+  const DType wide = accumulator(dtype), moment = moment_dtype(config, dtype);
+  moments_ = Buffer(device_of(stream), 2 * part_size * size_of(moment));
+  const Tensor both = moments_.tensor(moment, {2 * part_size});
+  zero(stream, both);
+  m_ = both.rows(0, part_size);
+  v_ = both.rows(part_size, part_size);
+  if (wide == dtype) return;
+  weights_ = Buffer(device_of(stream), part_size * size_of(wide));
+  master_ = weights_.tensor(wide, {part_size});
+  zero(stream, master_);
 }
 
 void DenseOptimizer::publish(Stream& stream, const Tensor& values) const {

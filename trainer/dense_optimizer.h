@@ -6,6 +6,9 @@
 
 namespace engram {
 
+// What the moments of parameters in dtype are kept in: accumulator(dtype), or bfloat16 where the configuration asks.
+DType moment_dtype(const DenseOptimizerConfig& config, DType dtype);
+
 // AdamW on this rank's part of the flat parameters; the formula is that of kernels/adamw.h. Where the model computes in
 // bfloat16, the part has a master copy in float32, of which the model's values are the rounded ones.
 class DenseOptimizer {
@@ -26,8 +29,8 @@ class DenseOptimizer {
 
  private:
   DenseOptimizerConfig config_;
-  Buffer buffer_;
-  Tensor master_, m_, v_;
+  Buffer moments_, weights_;
+  Tensor m_, v_, master_;
 };
 
 }  // namespace engram

@@ -196,8 +196,8 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
   MemoryEstimate m;
   m.parameters = local * narrow;
   m.gradients = local * wide;
-  m.optimizer =
-      (dtype == DType::kBFloat16 ? 3 : 2) * dense * wide / world_size;  // moments, and the master copy of narrow values
+  const int64_t moments = 2 * size_of(moment_dtype(config.optimizer.dense, dtype));
+  m.optimizer = dense * (moments + (narrow < wide ? wide : 0)) / world_size;  // and the master copy of narrow values
   m.activations = activation_bytes(config, world_size, dtype);
   m.expert_exchange = expert_exchange(config, dtype);
   if (config.model.engram.enabled()) add_tables(config, world_size, m);
@@ -214,9 +214,10 @@ MemoryEstimate estimate_memory(const RunConfig& config, int64_t world_size) {
 }
 
 int64_t checkpoint_bytes(const RunConfig& config, int64_t world_size) {
-  const int64_t wide = size_of(accumulator(model_dtype(config)));
+  const DType dtype = model_dtype(config);
+  const int64_t wide = size_of(accumulator(dtype));
   const ParameterStore store = registered(config);
-  int64_t num_bytes = 3 * store.numel() * wide;  // values, two moments
+  int64_t num_bytes = store.numel() * (wide + 2 * size_of(moment_dtype(config.optimizer.dense, dtype)));
   int64_t num_datasets = 3 * (std::ssize(store.parameters()) + world_size - 1) + std::ssize(store.states());
   for (const StateArray& state : store.states()) num_bytes += state.value.num_bytes();
   if (config.model.engram.enabled()) {
@@ -224,7 +225,7 @@ int64_t checkpoint_bytes(const RunConfig& config, int64_t world_size) {
     const int64_t width = config.model.engram.row_width();
     const std::vector<int64_t> rows = table_rows(config.model);
     const int64_t row_bytes =
-        width * wide + table_state_bytes_per_row(config.optimizer.table.kind, width, accumulator(model_dtype(config)));
+        width * wide + table_state_bytes_per_row(config.optimizer.table.kind, width, accumulator(dtype));
     num_bytes += std::accumulate(rows.begin(), rows.end(), int64_t{0}) * row_bytes;
     num_datasets += std::ssize(rows) * world_size * kArraysOfTable;
   }

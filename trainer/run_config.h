@@ -73,12 +73,17 @@ struct ParallelConfig {
   double silence_seconds = 30;
 };
 
+// What AdamW keeps its moments in; stochastically rounded to bfloat16.
+enum class Moments { kFloat32, kBFloat16 };
+constexpr auto enum_names(Moments) { return std::array<std::string_view, 2>{"float32", "bfloat16"}; }
+
 struct DenseOptimizerConfig {
   double lr = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;
+  Moments moments = Moments::kFloat32;
 };
 
 struct TableOptimizerConfig {
@@ -206,6 +211,7 @@ void visit_fields(DenseOptimizerConfig& c, Visitor&& field) {
   field("eps", c.eps, Range{kLeastEpsilon, 1}, "added to the root of the corrected second moment");
   field("weight_decay", c.weight_decay, Range{0, 1},
         "decoupled decay per step, times the learning rate; of all dense weights, gains of norms too");
+  field("moments", c.moments, "what both moments are kept in: float32, or bfloat16 at half the memory");
 }
 
 template <class Visitor>

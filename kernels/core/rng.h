@@ -48,6 +48,19 @@ ENGRAM_HOST_DEVICE constexpr float normal(const Random128& random) {
   return static_cast<float>((static_cast<double>(sum) - kMean) * kInverseDeviation);
 }
 
+// `value` rounded to one of the two bfloat16 around it, up with the probability of its distance to the lower one: 16
+// random bits are added to those that go. What bfloat16 has stays, and so does what is not finite; nothing becomes
+// infinite.
+ENGRAM_HOST_DEVICE inline bfloat16 round_stochastically(float value, uint16_t random) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  const auto word = std::bit_cast<uint32_t>(value);
+  if ((word & kExponent) == kExponent) return bfloat16(value);
+  const uint32_t sum = word + random;
+  bfloat16 rounded;
+  rounded.bits = static_cast<uint16_t>(((sum & kExponent) == kExponent ? word : sum) >> 16);
+  return rounded;
+}
+
 // normal() for element `index` of the tensor numbered `tensor`.
 ENGRAM_HOST_DEVICE constexpr float normal(uint64_t seed, RandomDomain domain, uint32_t tensor, uint64_t index) {
   return normal(philox(seed, index, uint64_t{static_cast<uint32_t>(domain)} << 32 | tensor));

@@ -1,7 +1,9 @@
 #include "kernels/adamw.h"
 
 #include <limits>
+#include <numeric>
 
+#include "kernels/convert.h"
 #include "tests/kernels/update_control_testing.h"
 
 namespace engram {
@@ -16,14 +18,31 @@ struct AdamWTest : test::CpuFixture {
   struct Shard {
     Tensor weight, m, v;
   };
-  template <class T>
+  // M: of the moments.
+  template <class T, class M = T>
   Shard make_shard(int64_t count) {
-    return {test::random_tensor<T>(arena, 1, {count}), test::constant_tensor(arena, T(0), {count}),
-            test::constant_tensor(arena, T(0), {count})};
+    return {test::random_tensor<T>(arena, 1, {count}), test::constant_tensor(arena, M(0.0f), {count}),
+            test::constant_tensor(arena, M(0.0f), {count})};
   }
   template <class T>
   Tensor gradient(int64_t step, int64_t count) {
     return test::random_tensor<T>(arena, 100 + static_cast<uint64_t>(step), {count}, 0.1);
+  }
+  Tensor to_double(const Tensor& values) {
+    if (values.dtype != DType::kBFloat16) return test::to_double(arena, values);
+    const Tensor wide = arena.take("wide", DType::kFloat32, {values.numel()});
+    convert(stream, values, wide);
+    return test::to_double(arena, wide);
+  }
+  double sum_of(const Tensor& values) {
+    const auto all = host_span<double>(to_double(values));
+    return std::accumulate(all.begin(), all.end(), 0.0);
+  }
+  Tensor moved(const Tensor& start, const Tensor& end) {
+    const Tensor difference = to_double(end);
+    for (int64_t i = 0; i < end.numel(); ++i)
+      host_span<double>(difference)[static_cast<size_t>(i)] -= test::element(start, i);
+    return difference;
   }
   Tensor control_at(int64_t step) {
     return test::control_tensor(arena, {.grad_scale = 0.25, .num_updates = step, .lr_ratio = 0.5});
@@ -70,38 +89,82 @@ TEST_F(AdamWTest, FloatMatchesDouble) {
   EXPECT_GT(relative_error(start, want.weight), 1e-2);  // the weights did move
 }
 
+TEST_F(AdamWTest, NarrowMomentsFollowTheDoubleForm) {
+  constexpr int64_t kCount = 10'007;
+  const Shard narrow = make_shard<float, bfloat16>(kCount), half = make_shard<double, bfloat16>(kCount),
+              wide = make_shard<double>(kCount);
+  const Tensor start = to_double(wide.weight);
+  for (int64_t step = 1; step <= 40; ++step) {
+    Arena::Scope scope(arena);
+    const Tensor grad = gradient<float>(step, kCount), same = to_double(grad);
+    adamw_update(stream, kOptions, control_at(step), narrow.weight, grad, narrow.m, narrow.v);
+    adamw_update(stream, kOptions, control_at(step), half.weight, same, half.m, half.v);
+    adamw_update(stream, kOptions, control_at(step), wide.weight, same, wide.m, wide.v);
+  }
+  for (const Shard& got : {narrow, half}) {
+    EXPECT_LT(relative_error(to_double(got.m), wide.m), 1e-2);
+    EXPECT_LT(relative_error(to_double(got.v), wide.v), 1e-2);
+    EXPECT_GT(relative_error(to_double(got.v), wide.v), 1e-4);  // they are narrow
+    EXPECT_NEAR(sum_of(got.v) / sum_of(wide.v), 1, 3e-4);       // and right in the mean
+    EXPECT_LT(relative_error(moved(start, got.weight), moved(start, wide.weight)), 1e-2);
+  }
+}
+
+// To the nearest bfloat16, 0.999 of a number is the number.
+TEST_F(AdamWTest, NarrowMomentsDecayBySmallSteps) {
+  constexpr int64_t kCount = 10'007, kSteps = 1000;
+  const Shard shard = make_shard<float, bfloat16>(kCount);
+  for (bfloat16& v : host_span<bfloat16>(shard.v)) v = bfloat16(1.0f);
+  const Tensor m = test::random_tensor<float>(arena, 2, {kCount});
+  convert(stream, m, shard.m);
+  AdamWOptions options = kOptions;
+  options.beta1 = options.beta2 = 0.999;
+  for (int64_t step = 1; step <= kSteps; ++step) {
+    Arena::Scope scope(arena);
+    const Tensor tiny = test::random_tensor<float>(arena, 100 + static_cast<uint64_t>(step), {kCount}, 1e-6);
+    adamw_update(stream, options, control_at(step), shard.weight, tiny, shard.m, shard.v);
+  }
+  const double left = std::pow(0.999, kSteps);
+  EXPECT_NEAR(sum_of(shard.v) / kCount / left, 1, 5e-3);
+  EXPECT_NEAR(test::dot(to_double(shard.m), m) / test::dot(m, m) / left, 1, 5e-3);
+}
+
 TEST_F(AdamWTest, CuttingTheShardChangesNoBit) {
   constexpr int64_t kCount = 77;
-  const Shard whole = make_shard<float>(kCount), cut = make_shard<float>(kCount);
-  for (int64_t step = 1; step <= 3; ++step) {
-    const Tensor grad = gradient<float>(step, kCount);
-    adamw_update(stream, kOptions, control_at(step), whole.weight, grad, whole.m, whole.v);
-    int64_t begin = 0;
-    for (const int64_t count : {1, 0, 30, 3, 43}) {
-      adamw_update(stream, kOptions, control_at(step), cut.weight.rows(begin, count), grad.rows(begin, count),
-                   cut.m.rows(begin, count), cut.v.rows(begin, count));
-      begin += count;
+  const auto expect_same = [&](const Shard& whole, const Shard& cut) {
+    for (int64_t step = 1; step <= 3; ++step) {
+      const Tensor grad = gradient<float>(step, kCount);
+      adamw_update(stream, kOptions, control_at(step), whole.weight, grad, whole.m, whole.v);
+      int64_t begin = 0;
+      for (const int64_t count : {1, 0, 30, 3, 43}) {
+        adamw_update(stream, kOptions, control_at(step), cut.weight.rows(begin, count), grad.rows(begin, count),
+                     cut.m.rows(begin, count), cut.v.rows(begin, count));
+        begin += count;
+      }
     }
-  }
-  EXPECT_TRUE(test::same_bits(whole.weight, cut.weight));
-  EXPECT_TRUE(test::same_bits(whole.m, cut.m));
-  EXPECT_TRUE(test::same_bits(whole.v, cut.v));
+    EXPECT_TRUE(test::same_bits(whole.weight, cut.weight));
+    EXPECT_TRUE(test::same_bits(whole.m, cut.m));
+    EXPECT_TRUE(test::same_bits(whole.v, cut.v));
+  };
+  expect_same(make_shard<float>(kCount), make_shard<float>(kCount));
+  expect_same(make_shard<float, bfloat16>(kCount), make_shard<float, bfloat16>(kCount));
 }
 
 TEST_F(AdamWTest, ARefusedStepChangesNoBit) {
   constexpr int64_t kCount = 9;
-  const Shard shard = make_shard<float>(kCount);
-  const Tensor rounded = arena.take("rounded", DType::kBFloat16, {kCount});
-  adamw_update(stream, kOptions, control_at(1), shard.weight, gradient<float>(1, kCount), shard.m, shard.v, rounded);
-  const Tensor weight = test::clone(arena, shard.weight), m = test::clone(arena, shard.m),
-               v = test::clone(arena, shard.v), kept = test::clone(arena, rounded);
-  const Tensor bad = test::constant_tensor(arena, std::numeric_limits<float>::quiet_NaN(), {kCount});
-  const Tensor refused = test::control_tensor(arena, {.apply = false});
-  adamw_update(stream, kOptions, refused, shard.weight, bad, shard.m, shard.v, rounded);
-  EXPECT_TRUE(test::same_bits(shard.weight, weight));
-  EXPECT_TRUE(test::same_bits(shard.m, m));
-  EXPECT_TRUE(test::same_bits(shard.v, v));
-  EXPECT_TRUE(test::same_bits(rounded, kept));
+  for (const Shard& shard : {make_shard<float>(kCount), make_shard<float, bfloat16>(kCount)}) {
+    const Tensor rounded = arena.take("rounded", DType::kBFloat16, {kCount});
+    adamw_update(stream, kOptions, control_at(1), shard.weight, gradient<float>(1, kCount), shard.m, shard.v, rounded);
+    const Tensor weight = test::clone(arena, shard.weight), m = test::clone(arena, shard.m),
+                 v = test::clone(arena, shard.v), kept = test::clone(arena, rounded);
+    const Tensor bad = test::constant_tensor(arena, std::numeric_limits<float>::quiet_NaN(), {kCount});
+    const Tensor refused = test::control_tensor(arena, {.apply = false});
+    adamw_update(stream, kOptions, refused, shard.weight, bad, shard.m, shard.v, rounded);
+    EXPECT_TRUE(test::same_bits(shard.weight, weight));
+    EXPECT_TRUE(test::same_bits(shard.m, m));
+    EXPECT_TRUE(test::same_bits(shard.v, v));
+    EXPECT_TRUE(test::same_bits(rounded, kept));
+  }
 }
 
 TEST_F(AdamWTest, TheRoundedCopyIsThatOfTheNewWeight) {
@@ -140,7 +203,11 @@ TEST_F(AdamWTest, RefusesWrongArguments) {
   const auto message = [&](const AdamWOptions& options, const Tensor& gradients) {
     return test::error_of([&] { adamw_update(stream, options, control, shard.weight, gradients, shard.m, shard.v); });
   };
-  EXPECT_NE(message(kOptions, few).find("grad, m or v: got float32 [4], wanted float32 [5]"), std::string::npos);
+  EXPECT_NE(message(kOptions, few).find("grad: got float32 [4], wanted float32 [5]"), std::string::npos);
+  const Tensor narrow = test::constant_tensor(arena, bfloat16(0.0f), {5});
+  const std::string of_moments =
+      test::error_of([&] { adamw_update(stream, kOptions, control, shard.weight, grad, narrow, shard.v); });
+  EXPECT_NE(of_moments.find("m or v: got float32 [5], wanted bfloat16 [5]"), std::string::npos) << of_moments;
   const std::string of_control =
       test::error_of([&] { adamw_update(stream, kOptions, control.rows(0, 3), shard.weight, grad, shard.m, shard.v); });
   EXPECT_NE(of_control.find("control: got float64 [3], wanted float64 [4]"), std::string::npos) << of_control;

@@ -218,6 +218,8 @@ const Refusal kRefusals[] = {
      "its training data digest is data one, this run's is data two", false},
     {"optimizer", [](RunConfig& c, RunIdentity&) { c.optimizer.table.kind = TableOptimizerKind::kAdamDense; },
      "optimizer.table.kind: adam_lazy -> adam_dense", false},
+    {"moments", [](RunConfig& c, RunIdentity&) { c.optimizer.dense.moments = Moments::kBFloat16; },
+     "optimizer.dense.moments: float32 -> bfloat16", false},
     {"seed", [](RunConfig& c, RunIdentity&) { c.run.seed = 4; }, "run.seed: 3 -> 4", false},
     {"batch", [](RunConfig& c, RunIdentity&) { c.train.global_batch = 8; }, "train.global_batch: 4 -> 8", false},
     {"length", [](RunConfig& c, RunIdentity&) { c.data.seq_len = 8; }, "data.seq_len: 12 -> 8", false}};

@@ -82,6 +82,15 @@ TEST(EstimateMemory, OfSharedExpertsByHand) {
   }
 }
 
+TEST(EstimateMemory, MomentsInBFloat16TakeHalf) {
+  RunConfig narrow = tiny_run();
+  narrow.optimizer.dense.moments = Moments::kBFloat16;
+  EXPECT_EQ(estimate_memory(narrow, 1).optimizer, 4 * kDense);
+  EXPECT_EQ(checkpoint_bytes(tiny_run(), 1) - checkpoint_bytes(narrow, 1), 4 * kDense);
+  narrow.device = DeviceChoice::kCuda;
+  EXPECT_EQ(estimate_memory(narrow, 2).optimizer, (4 + 4) * kDense / 2);  // the master copy, and both moments
+}
+
 TEST(EstimateMemory, TableOptimizersDiffer) {
   RunConfig config = tiny_run();
   config.optimizer.table.kind = TableOptimizerKind::kAdamDense;

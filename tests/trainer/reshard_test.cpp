@@ -64,14 +64,13 @@ void expect_continued_on(int num_ranks, const RunConfig& config, DType dtype, co
   EXPECT_TRUE(loaded.state() == saved.state);
 }
 
-void expect_any_continues_any(const std::vector<int>& numbers, TableOptimizerKind kind, DType dtype) {
-  const RunConfig config = config_with(kind);
+void expect_any_continues_any(const std::vector<int>& numbers, const RunConfig& config, DType dtype) {
   for (const int num_writers : numbers) {
     Saved saved;
     save_on(num_writers, config, dtype, saved);
     for (const int num_readers : numbers) {
-      SCOPED_TRACE(std::string(enum_name(kind)) + ", " + name_of(dtype) + ", " + std::to_string(num_writers) + " to " +
-                   std::to_string(num_readers));
+      SCOPED_TRACE(std::string(enum_name(config.optimizer.table.kind)) + ", " + name_of(dtype) + ", " +
+                   std::to_string(num_writers) + " to " + std::to_string(num_readers));
       expect_continued_on(num_readers, config, dtype, saved);
     }
   }
@@ -82,15 +81,23 @@ constexpr TableOptimizerKind kKinds[] = {TableOptimizerKind::kAdamLazy, TableOpt
                                          TableOptimizerKind::kSgd};
 
 TEST(Reshard, OneAndThreeRanksContinueEachOther) {
-  expect_any_continues_any({1, 3}, TableOptimizerKind::kAdamLazy, DType::kFloat64);
+  expect_any_continues_any({1, 3}, config_with(TableOptimizerKind::kAdamLazy), DType::kFloat64);
+}
+
+TEST(Reshard, WithMomentsInBFloat16Too) {
+  RunConfig config = config_with(TableOptimizerKind::kAdamLazy);
+  config.optimizer.dense.moments = Moments::kBFloat16;
+  expect_any_continues_any({1, 3}, config, DType::kFloat32);
 }
 
 TEST(ReshardSlow, EveryNumberOfRanksContinuesEveryOtherInDouble) {
-  for (const TableOptimizerKind kind : kKinds) expect_any_continues_any({1, 2, 3, 4, 8}, kind, DType::kFloat64);
+  for (const TableOptimizerKind kind : kKinds)
+    expect_any_continues_any({1, 2, 3, 4, 8}, config_with(kind), DType::kFloat64);
 }
 
 TEST(ReshardSlow, EveryNumberOfRanksContinuesEveryOtherInFloat) {
-  for (const TableOptimizerKind kind : kKinds) expect_any_continues_any({1, 2, 3, 4, 8}, kind, DType::kFloat32);
+  for (const TableOptimizerKind kind : kKinds)
+    expect_any_continues_any({1, 2, 3, 4, 8}, config_with(kind), DType::kFloat32);
 }
 
 }  // namespace
