@@ -70,7 +70,10 @@ void visit_fields(const StepMetrics& m, Visitor&& field) {
 // What the report of a step says of it.
 StepMetrics metrics_of(const StepReport& report, const RunConfig& config);
 
-using EventFields = std::vector<std::pair<std::string, std::variant<int64_t, double, std::string>>>;
+// Numbers by layer, order and hash head.
+using HeadValues = std::vector<std::vector<std::vector<double>>>;
+using EventValue = std::variant<int64_t, double, std::string, std::vector<int64_t>, HeadValues>;
+using EventFields = std::vector<std::pair<std::string, EventValue>>;
 
 // metrics.jsonl, metrics.csv (the same columns, or those that it has already), events.jsonl and, where asked for, an
 // event file of TensorBoard, of one run; one rank writes. Each call appends one whole line with one write, so that a
@@ -89,8 +92,8 @@ class MetricsLog {
   // `metrics.step` must be above last_step().
   void write(const StepMetrics& metrics);
 
-  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, rewind, save, rows, spike, skip,
-  // eval, signal, fault.
+  // {"step": step, "event": kind, "time": UTC, fields...}. Kinds: start, resume, rewind, save, rows, ngrams,
+  // spike, skip, eval, signal, fault. TensorBoard is told the fields of type double.
   void event(int64_t step, std::string_view kind, const EventFields& fields = {});
 
   // Whether an event of that kind was logged at that step, by this process or one before it.

@@ -64,26 +64,39 @@ void count_rows(const std::vector<int64_t>& rows, int64_t column, int64_t num_co
   }
 }
 
-double percent(int64_t part, int64_t whole) { return 100 * static_cast<double>(part) / static_cast<double>(whole); }
+double share(int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
 
-// Per cent of rows that none of `count` even draws falls on.
-double even_untouched(int64_t count, int64_t num_rows) {
-  return 100 * std::exp(static_cast<double>(count) * std::log1p(-1 / static_cast<double>(num_rows)));
+// Of the rows, those that some of `count` even draws fall on.
+double even_touched(int64_t count, int64_t num_rows) {
+  return -std::expm1(static_cast<double>(count) * std::log1p(-1 / static_cast<double>(num_rows)));
 }
 
 }  // namespace
 
+double NgramStatistics::sharing(const Head& head) const { return share(head.num_sharing, num_distinct_of(head)); }
+
+double NgramStatistics::sharing_if_even(const Head& head) const {
+  return even_touched(num_distinct_of(head) - 1, head.num_rows);
+}
+
+bool has_ngrams(const EngramConfig& config) { return config.enabled() && config.addressing == Addressing::kHash; }
+
 NgramStatistics ngram_statistics(const Batch& batch, const EngramConfig& config, const RunTokenizer& tokenizer) {
   ENGRAM_CHECK(config.enabled(), "n-grams: model.engram.layers is empty; wanted a model with memory");
-  const std::string control = unpublished_part(config);
-  ENGRAM_CHECK(control.empty(), "n-grams: the model has model.engram.", control);
+  ENGRAM_CHECK(has_ngrams(config), "n-grams: the model has model.engram.addressing ", enum_name(config.addressing),
+               ", wanted hash");
+  const CompressedVocabulary& vocabulary = tokenizer.vocabulary;
+  const auto key_of = [&](int64_t token) {
+    return config.compression ? vocabulary.key_of(token) : static_cast<int32_t>(token);
+  };
   Stream stream = CpuQueue{};
   BatchMemory memory;
   const StepBatch uploaded = memory.upload(stream, batch, config);
   const Tensor keys = uploaded.hash_tokens;
-  for (int32_t& token : host_span<int32_t>(keys)) token = tokenizer.vocabulary.key_of(token);
-  const int32_t pad_id = tokenizer.vocabulary.key_of(config.pad_token);
-  const NgramLayout layout = make_ngram_layout(config, tokenizer.vocabulary.num_keys());
+  for (int32_t& token : host_span<int32_t>(keys)) token = key_of(token);
+  const int32_t pad_id = key_of(config.pad_token);
+  const NgramLayout layout =
+      make_ngram_layout(config, config.compression ? vocabulary.num_keys() : vocabulary.vocabulary_size());
 
   NgramStatistics result{.num_tokens = batch.num_samples * batch.seq_len, .num_distinct = {}, .heads = {}};
   const int64_t num_columns = layout.num_columns();
@@ -104,20 +117,37 @@ NgramStatistics ngram_statistics(const Batch& batch, const EngramConfig& config,
   return result;
 }
 
+EventFields ngram_fields(const NgramStatistics& s) {
+  std::vector<int64_t> orders, layers;
+  for (int64_t i = 0; i < std::ssize(s.num_distinct); ++i) orders.push_back(i + 2);
+  HeadValues sharing, if_even;
+  for (const NgramStatistics::Head& h : s.heads) {
+    if (layers.empty() || layers.back() != h.layer) {
+      layers.push_back(h.layer);
+      for (HeadValues* values : {&sharing, &if_even}) values->emplace_back(orders.size());
+    }
+    const auto order = static_cast<size_t>(h.order - 2);
+    sharing.back()[order].push_back(s.sharing(h));
+    if_even.back()[order].push_back(s.sharing_if_even(h));
+  }
+  return {{"tokens", s.num_tokens},     {"orders", orders},   {"layers", layers},
+          {"distinct", s.num_distinct}, {"sharing", sharing}, {"sharing_if_even", if_even}};
+}
+
 std::string ngram_statistics_text(const NgramStatistics& s) {
   std::string text = fmt::format("{} tokens\n", s.num_tokens);
   for (size_t i = 0; i < s.num_distinct.size(); ++i) {
     text += fmt::format("order {}: {} distinct n-grams, {:.2f} % of the tokens\n", i + 2, s.num_distinct[i],
-                        percent(s.num_distinct[i], s.num_tokens));
+                        100 * share(s.num_distinct[i], s.num_tokens));
   }
   text += fmt::format("\n{:>5} {:>5} {:>4} {:>12} {:>12} {:>14} {:>8} {:>19} {:>8}\n", "layer", "order", "head", "rows",
                       "n-grams each", "never touched", "if even", "n-grams that share", "if even");
   for (const NgramStatistics::Head& h : s.heads) {
-    const int64_t count = s.num_distinct[static_cast<size_t>(h.order - 2)];
+    const int64_t count = s.num_distinct_of(h);
     text += fmt::format("{:>5} {:>5} {:>4} {:>12} {:>12.3f} {:>12.2f} % {:>6.2f} % {:>17.2f} % {:>6.2f} %\n", h.layer,
-                        h.order, h.head, h.num_rows, static_cast<double>(count) / static_cast<double>(h.num_rows),
-                        percent(h.num_rows - h.num_touched, h.num_rows), even_untouched(count, h.num_rows),
-                        percent(h.num_sharing, count), 100 - even_untouched(count - 1, h.num_rows));
+                        h.order, h.head, h.num_rows, share(count, h.num_rows),
+                        100 * share(h.num_rows - h.num_touched, h.num_rows),
+                        100 - 100 * even_touched(count, h.num_rows), 100 * s.sharing(h), 100 * s.sharing_if_even(h));
   }
   return text;
 }

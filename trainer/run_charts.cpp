@@ -55,6 +55,11 @@ const std::array<Section, 4>& sections() {
   return kSections;
 }
 
+// Events of every run, at its intervals: no mark tells more of them.
+bool is_usual(const std::string& kind) {
+  return std::set<std::string>{"start", "eval", "save", "rows", "ngrams"}.contains(kind);
+}
+
 // NaN where the run does not say.
 double step_tokens(const RunRecord& run) { return run.last("tokens") / run.last("step"); }
 
@@ -130,8 +135,8 @@ class Charts {
     }
     if (runs_.size() > 1) return chart;
     for (const RunEvent& event : runs_[0].events) {
-      const bool is_usual = event.kind == "start" || event.kind == "eval" || event.kind == "save";
-      if (!is_usual && chart.marks.size() < kMostMarks) chart.marks.push_back(static_cast<double>(event.step));
+      if (!is_usual(event.kind) && chart.marks.size() < kMostMarks)
+        chart.marks.push_back(static_cast<double>(event.step));
     }
     return chart;
   }

@@ -31,8 +31,8 @@ RunEvent event_of(const Json& line, const std::string& where) {
       .step = line["step"], .kind = text_in(line, "event", where), .time = text_in(line, "time", where), .fields = {}};
   event.loss = event.kind == "eval" ? number_in(line, "loss") : kNotMeasured;
   for (const auto& [name, value] : line.items()) {
-    const bool is_foreign = value.is_structured();  // no event has such a field, and dump() recurs into it
-    if (name == "step" || name == "event" || name == "time" || is_foreign) continue;
+    const bool is_list = value.is_structured();  // too long to show; dump() recurs into what a foreign file has
+    if (name == "step" || name == "event" || name == "time" || is_list) continue;
     event.fields[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }
   return event;

@@ -14,7 +14,7 @@ namespace engram {
 struct RunEvent {
   int64_t step = 0;
   std::string kind, time;
-  std::map<std::string, std::string> fields;  // all others, as text
+  std::map<std::string, std::string> fields;  // all others but lists, as text
   double loss = 0;                            // of a validation; otherwise NaN
 };
 

@@ -107,12 +107,13 @@ std::string legend(std::span<const RunRecord> runs) {
   return text + "</p>\n";
 }
 
-// All but validations, which have a chart, and checkpoints, of which the last says enough.
+// All but validations, which have a chart, lists of n-grams, and checkpoints, of which the last says enough.
 std::string events_table(const RunRecord& run) {
   std::vector<const RunEvent*> shown;
   const RunEvent* last_save = run.last_event({"save"});
   for (const RunEvent& event : run.events) {
-    if (event.kind != "eval" && (event.kind != "save" || &event == last_save)) shown.push_back(&event);
+    if (event.kind != "eval" && event.kind != "ngrams" && (event.kind != "save" || &event == last_save))
+      shown.push_back(&event);
   }
   const size_t num_hidden = shown.size() > kMostEvents ? shown.size() - kMostEvents : 0;
   std::string text = fmt::format("<h3>{}</h3>\n", escaped(run.name));

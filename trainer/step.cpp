@@ -128,10 +128,12 @@ void run_micro_batch(const LanguageModel& model, Context& ctx, const MicroBatch&
   model.backward(ctx, dhidden, batch, saved);
 }
 
+int64_t first_sample(const Replica& r, int64_t step) {
+  return (step - 1 + r.passed_batches) * r.config.train.global_batch;
+}
+
 Batch load_batch(const Replica& r, const BatchLoader& loader, int64_t step) {
-  const int64_t batch = step - 1 + r.passed_batches;
-  const int64_t first = batch * r.config.train.global_batch + r.world.rank() * r.local_sequences();
-  return loader.load(first, r.local_sequences());
+  return loader.load(first_sample(r, step) + r.world.rank() * r.local_sequences(), r.local_sequences());
 }
 
 PreparedStep begin_prepare(Replica& r, const Batch& local_batch) {

@@ -6,7 +6,8 @@
 
 namespace engram {
 
-// This rank's part of the global batch of a step, counted from 1.
+// The first sample of the global batch of a step, counted from 1; and this rank's part of that batch.
+int64_t first_sample(const Replica& replica, int64_t step);
 Batch load_batch(const Replica& replica, const BatchLoader& loader, int64_t step);
 
 // A batch on its way to the device, with the plan of its rows. It must be finished before the next one is begun, and

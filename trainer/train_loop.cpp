@@ -19,6 +19,7 @@
 #include "trainer/exit_codes.h"
 #include "trainer/manifest.h"
 #include "trainer/metrics.h"
+#include "trainer/ngram_statistics.h"
 #include "trainer/progress.h"
 #include "trainer/run_start.h"
 #include "trainer/run_tokenizer.h"
@@ -36,7 +37,8 @@ constexpr const char* kRewinds =
     " rewinds in a row met another spike before a new checkpoint; look at the data and the learning rate";
 
 constexpr int64_t kMostRewinds = 3;
-constexpr double kPausesOfASave = 15;  // all of them, over the first
+constexpr int64_t kMostNgramTokens = 65536;  // of a step's batch, counted in less than a second
+constexpr double kPausesOfASave = 15;        // all of them, over the first
 
 // A spike after which a run begins again at its newest checkpoint, past the batch that it came from.
 struct Rewind {
@@ -114,6 +116,7 @@ class TrainRun {
     if (works_at_once() || saves() || validates()) tell_running();
     if (rewind_ || (!saves() && !validates())) return;
     tell_touched_rows();
+    if (is_first()) tell_ngrams();
     if (validates()) validate();
     if (saves()) save();
     told_at_ = seconds();
@@ -237,6 +240,16 @@ class TrainRun {
     if (!replica_.memory) return;
     const std::optional<double> touched = replica_.memory->share_touched(replica_.stream);
     if (touched && is_first()) log_->event(replica_.step, "rows", {{"never_touched", 1 - *touched}});
+  }
+
+  // Of this step's batch, or its first samples: the same on any number of ranks. They are loaded again, so that no step
+  // keeps them.
+  void tell_ngrams() {
+    if (!has_ngrams(config().model.engram)) return;
+    const int64_t most = std::max<int64_t>(kMostNgramTokens / config().data.seq_len, 1);
+    const Batch batch =
+        loader_.load(first_sample(replica_, replica_.step), std::min(most, config().train.global_batch));
+    log_->event(replica_.step, "ngrams", ngram_fields(ngram_statistics(batch, config().model.engram, tokenizer_)));
   }
 
   // Whether the log says so, on all ranks alike.

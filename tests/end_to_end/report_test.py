@@ -122,6 +122,8 @@ class Report(unittest.TestCase):
         self.assertEqual(page.row(self.name)[1], "9, finished")
         self.assertEqual(page.row("model.hidden"), ["model.hidden", "16"])
         self.assertIn(["6", "resume"], [row[:2] for row in page.rows])
+        told = {row[1] for row in page.rows if len(row) == 4}
+        self.assertTrue({"resume", "rows"} <= told and "ngrams" not in told, told)
         environment = page.rows[-1]
         self.assertEqual(environment[1], corpus.events(self.name, "resume")[0]["commit"])
         self.assertRegex(environment[1], "[0-9a-f]{7}|unknown")

@@ -63,6 +63,11 @@ class NumberOfRanks(unittest.TestCase):
         self.assertEqual(len(shares), 1, shares)
         self.assertTrue(0 < shares.pop() < 1)
 
+    def test_collisions_are_told(self):
+        told = [[{**event, "time": ""} for event in corpus.events(name, "ngrams")] for name in ("one", "two", "four")]
+        self.assertEqual([event["step"] for event in told[0]], [6])
+        self.assertEqual(told[1:], told[:1] * 2)
+
     def test_output_that_nobody_watches_is_plain(self):
         for output in self.output.values():
             self.assertNotRegex(output, "[\r\x1b]")
@@ -110,6 +115,51 @@ class NumberOfRanks(unittest.TestCase):
         self.assertNotIn("engram generate", output)
         self.assertEqual(list((corpus.run_directory("metrics_alone") / "checkpoints").glob("*")), [])
         self.assertEqual(corpus.csv_columns("metrics_alone", *COLUMNS), corpus.csv_columns("two", *COLUMNS))
+
+
+class Ngrams(unittest.TestCase):
+    @staticmethod
+    def train(name, *settings):
+        program.run_well(corpus.train(name, "train.steps=3", "train.eval_every=1", *settings))
+        return corpus.events(name, "ngrams")
+
+    def test_an_event_says_what_data_ngrams_says(self):
+        first = self.train("collisions")[0]
+        self.assertEqual((first["tokens"], first["orders"], first["layers"]), (128, [2, 3], [0, 1]))
+        text = program.run_well(["data", "ngrams", corpus.config, "--tokens", "128"])
+        distinct = re.findall(r"order \d: (\d+) distinct", text)
+        self.assertEqual(first["distinct"], list(map(int, distinct)))
+        heads = [line.split() for line in text.splitlines() if re.match(r"( +\d+){4} ", line)]
+        self.assertEqual(len(heads), 8)
+        for layer, order, head, *_, sharing, _, if_even, _ in heads:
+            place = int(layer), int(order) - 2, int(head)
+            for field, share in (("sharing", sharing), ("sharing_if_even", if_even)):
+                value = first[field]
+                for i in place:
+                    value = value[i]
+                self.assertAlmostEqual(100 * value, float(share), delta=0.005001)
+                self.assertGreater(value, 0)
+
+    def test_events_are_of_their_own_step(self):
+        # Of so few n-grams over so many rows at most two have one, so that they tell how many rows the step asked for.
+        for control in ("compression=true", "compression=false", "fusion=half"):
+            settings = f"model.engram.{control}", "optimizer.table.kind=adam_dense", "model.engram.rows_per_head=[9000]"
+            told = self.train(control, *settings)
+            self.assertEqual(corpus.events(control, "rows"), [], "adam_dense counts nothing by row")
+            self.assertEqual([event["step"] for event in told], [1, 2, 3])
+            rows = [0, 0, 0]
+            for i, event in enumerate(told):
+                for layer in event["sharing"]:
+                    for distinct, heads in zip(event["distinct"], layer, strict=True):
+                        rows[i] += sum(distinct - round(distinct * share) // 2 for share in heads)
+            self.assertEqual(rows, [row["engram.rows"] for row in corpus.metrics(control)])
+            self.assertEqual(len(set(rows)), 3, rows)
+
+    def test_none_are_told_of_a_model_without(self):
+        self.assertEqual(self.train("no_memory", "model.engram.layers=[]"), [])
+        for addressing in ("constant", "shuffled"):
+            self.assertEqual(self.train(addressing, f"model.engram.addressing={addressing}"), [])
+            self.assertEqual(len(corpus.events(addressing, "rows")), 3)
 
 
 class Blend(unittest.TestCase):

@@ -199,6 +199,14 @@ TEST_F(MetricsTest, EventsSurviveAnyText) {
   EXPECT_EQ(object["time"].get<std::string>().size(), 20u);
 }
 
+TEST_F(MetricsTest, EventsHoldLists) {
+  MetricsLog log(directory, 0, true);
+  log.event(1, "ngrams", {{"layers", std::vector<int64_t>{1, 7}}, {"sharing", HeadValues{{{0.5}, {0.25, 1}}}}});
+  const auto object = nlohmann::json::parse(lines("events.jsonl").at(0));
+  EXPECT_EQ(object["layers"], nlohmann::json::parse("[1, 7]"));
+  EXPECT_EQ(object["sharing"], nlohmann::json::parse("[[[0.5], [0.25, 1.0]]]"));
+}
+
 // Files of this process end at 10 bytes while it lives.
 struct SmallFiles {
   SmallFiles() {

@@ -1,5 +1,6 @@
 #include "trainer/ngram_statistics.h"
 
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -99,6 +100,31 @@ TEST_F(NgramStatisticsTest, TextShowsSharesBesideThoseOfAnEvenHash) {
             "\n"
             "layer order head         rows n-grams each  never touched  if even  n-grams that share  if even\n"
             "    3     2    1           50        2.000        20.00 %  13.26 %             90.00 %  86.47 %\n");
+}
+
+TEST_F(NgramStatisticsTest, FieldsAreListsByLayerOrderAndHead) {
+  NgramStatistics s{.num_tokens = 200, .num_distinct = {100, 5}, .heads = {}};
+  for (const int64_t layer : {1, 7}) {
+    for (const int64_t order : {2, 3}) {
+      for (const int64_t head : {0, 1}) {
+        s.heads.push_back({.layer = layer, .order = order, .head = head, .num_rows = 50, .num_sharing = layer + head});
+      }
+    }
+  }
+  const EventFields fields = ngram_fields(s);
+  ASSERT_EQ(fields.size(), 6u);
+  EXPECT_EQ(fields[0], (EventFields::value_type{"tokens", int64_t{200}}));
+  EXPECT_EQ(fields[1], (EventFields::value_type{"orders", std::vector<int64_t>{2, 3}}));
+  EXPECT_EQ(fields[2], (EventFields::value_type{"layers", std::vector<int64_t>{1, 7}}));
+  EXPECT_EQ(fields[3], (EventFields::value_type{"distinct", std::vector<int64_t>{100, 5}}));
+  const HeadValues sharing{{{0.01, 0.02}, {0.2, 0.4}}, {{0.07, 0.08}, {1.4, 1.6}}};
+  EXPECT_EQ(fields[4], (EventFields::value_type{"sharing", sharing}));
+  EXPECT_EQ(fields[5].first, "sharing_if_even");
+  for (const auto& layer : std::get<HeadValues>(fields[5].second)) {
+    ASSERT_EQ(layer.size(), 2u);
+    for (const double share : layer[0]) EXPECT_NEAR(share, 1 - std::pow(0.98, 99), 1e-15);
+    for (const double share : layer[1]) EXPECT_NEAR(share, 1 - std::pow(0.98, 4), 1e-15);
+  }
 }
 
 TEST_F(NgramStatisticsTest, ModelsWithoutNgramsAreRefused) {
