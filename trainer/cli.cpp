@@ -108,10 +108,15 @@ void add_explain(CLI::App& app, Parsed& parsed) {
                             {"explain", "What memory sees of a text: tokens, n-grams, table rows, gates.",
                              "engram explain \"The history of Rome\" --checkpoint runs/quickstart"});
   verb->add_option("text", fields.text, "text to explain")->required()->type_name("TEXT");
-  CLI::App* model = verb->add_option_group("model")->require_option(1);
-  CLI::Option* config = model->add_option("--config", fields.config, "configuration file (YAML)")->type_name("CONFIG");
-  model->add_option("--checkpoint", fields.checkpoint, "checkpoint, or directory of a run (its newest); adds the gates")
-      ->type_name("CHECKPOINT");
+  CLI::Option* config =
+      verb->add_option("--config", fields.config, "configuration file (YAML); it or --checkpoint")->type_name("CONFIG");
+  CLI::Option* checkpoint = verb->add_option("--checkpoint", fields.checkpoint,
+                                             "checkpoint, or directory of a run (its newest); adds the gates")
+                                ->excludes(config)
+                                ->type_name("CHECKPOINT");
+  verb->parse_complete_callback([config, checkpoint] {
+    if (config->empty() && checkpoint->empty()) throw CLI::RequiredError("--config or --checkpoint");
+  });
   verb->add_option("--set", fields.sets, "override one key of the configuration; may be repeated")
       ->allow_extra_args(false)
       ->needs(config)

@@ -41,6 +41,7 @@ class Completion:
         self.assertEqual(self.words("engram data build --hold"), {"--holdout", "--holdout-output"})
         self.assertIn("--dry-run", self.words("engram train my.yaml --"))
         self.assertNotIn("--dry-run", self.words("engram eval --"))
+        self.assertLessEqual({"--config", "--checkpoint", "--set"}, self.words("engram explain --"))
 
     def test_keys(self):
         self.assertEqual(self.words("engram train my.yaml --set run.se"), {"run.seed="})

@@ -87,8 +87,11 @@ TEST(CommandLine, Explain) {
   EXPECT_EQ(command.sets, std::vector<std::string>{"x=1"});
   EXPECT_EQ(command.tokenizer, "t");
   EXPECT_EQ(parse<ExplainCommand>({"explain", "a", "--checkpoint", "runs/a"}).checkpoint, "runs/a");
-  EXPECT_THROW(parse_command_line({"explain", "a"}), ConfigError);
-  EXPECT_THROW(parse_command_line({"explain", "a", "--config", "c", "--checkpoint", "d"}), ConfigError);
+  EXPECT_EQ(refused({"explain", "a"}),
+            "engram explain: --config or --checkpoint is required; see `engram explain --help`");
+  EXPECT_EQ(refused({"explain", "a", "--config", "c", "--checkpoint", "d"}),
+            "engram explain: --config excludes --checkpoint; see `engram explain --help`");
+  EXPECT_NE(refused({"explain", "a", "--chekpoint", "d"}).find("did you mean \"--checkpoint\"?"), std::string::npos);
   EXPECT_THROW(parse_command_line({"explain", "a", "--checkpoint", "d", "--set", "x=1"}), ConfigError);
 }
 
