@@ -121,6 +121,21 @@ std::string contents_of_file(const std::string& path) {
   return contents;
 }
 
+void check_is_file(const std::string& path, const std::string& wanted) {
+  const std::filesystem::file_status status = std::filesystem::status(path);
+  ENGRAM_CHECK(exists(status) && !is_directory(status), path, ": is not there, or a directory; wanted ", wanted);
+}
+
+std::string existing_directory(const std::string& directory) {
+  std::filesystem::path path = std::filesystem::absolute(directory);
+  std::error_code none;  // what may not be looked at is there: whoever goes on to use it tells
+  while (std::filesystem::status(path, none).type() == std::filesystem::file_type::not_found &&
+         path.has_relative_path()) {
+    path = path.parent_path();
+  }
+  return path;
+}
+
 void sync_file(const std::string& path) { sync(path, O_RDONLY); }
 
 void sync_directory(const std::string& path) { sync(path, O_RDONLY | O_DIRECTORY); }

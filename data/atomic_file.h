@@ -11,7 +11,7 @@ namespace engram {
 
 // A file that appears under its name complete and durable, or not at all: it is written under a temporary name in the
 // same directory, then synced, renamed, and the directory synced. Until publish() a file of that name stays as it was.
-// All functions here throw IoError with path, call and the system's reason.
+// All functions here but check_is_file() throw IoError with path, call and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -42,6 +42,13 @@ void sync_directory(const std::string& path);
 
 // All bytes of a file.
 std::string contents_of_file(const std::string& path);
+
+// Throws Error where `path`, which a user named, is not there or is a directory; `wanted` ends the message. Who may not
+// look at it gets the system's error.
+void check_is_file(const std::string& path, const std::string& wanted);
+
+// The directory, or the nearest above it that is there: it would be made in that.
+std::string existing_directory(const std::string& directory);
 
 // Bytes [begin, end) of a file.
 struct ByteRange {

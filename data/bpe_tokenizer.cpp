@@ -15,8 +15,7 @@ BpeTokenizer& BpeTokenizer::operator=(BpeTokenizer&&) noexcept = default;
 BpeTokenizer::~BpeTokenizer() = default;
 
 BpeTokenizer BpeTokenizer::load(const std::filesystem::path& path) {
-  const std::filesystem::file_status status = std::filesystem::status(path);
-  ENGRAM_CHECK(exists(status) && !is_directory(status), "tokenizer ", path.string(), ": is not there, or a directory");
+  check_is_file(path.string(), "a tokenizer.json");
   return parse(contents_of_file(path), path.string());
 }
 

@@ -19,7 +19,6 @@
 #include "trainer/compute.h"
 #include "trainer/config.h"
 #include "trainer/estimate.h"
-#include "trainer/run_start.h"
 #include "trainer/stopwatch.h"
 
 namespace engram {

@@ -52,14 +52,6 @@ void check_room(Replica& r, int64_t step, int64_t num_there) {
 
 }  // namespace
 
-std::string existing_directory(const std::string& directory) {
-  fs::path path = fs::absolute(directory);
-  std::error_code none;  // what may not be looked at is there: whoever goes on to use it tells
-  while (fs::status(path, none).type() == fs::file_type::not_found && path.has_relative_path())
-    path = path.parent_path();
-  return path;
-}
-
 int64_t bytes_of_saves(const RunConfig& config, int64_t step, int64_t num_there, int64_t checkpoint_bytes) {
   constexpr double kMargin = 1.1;  // as a save wants it
   const CheckpointConfig& c = config.checkpoint;

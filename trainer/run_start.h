@@ -13,9 +13,6 @@ ResumedFrom start_run(Replica& replica, const RunIdentity& identity, bool resume
 // is too small, and prints what it would do. Digests are compared, nothing is loaded or changed. Collective.
 void check_start(Replica& replica, const RunIdentity& identity);
 
-// The directory, or the nearest above it that is there: it would be made in that.
-std::string existing_directory(const std::string& directory);
-
 // Bytes that the checkpoints of a run take at most on the disk of which `num_there` are there already, from `step` on.
 int64_t bytes_of_saves(const RunConfig& config, int64_t step, int64_t num_there, int64_t checkpoint_bytes);
 

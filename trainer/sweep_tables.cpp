@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -135,9 +134,7 @@ std::string results_csv(const std::vector<ReportedTrial>& trials) {
 }
 
 std::vector<ReportedTrial> read_results_csv(const std::string& path) {
-  const std::filesystem::file_status status = std::filesystem::status(path);
-  ENGRAM_CHECK(exists(status) && !is_directory(status), path,
-               ": is not there, or a directory; wanted a results.csv that `engram sweep report` wrote");
+  check_is_file(path, "a results.csv that `engram sweep report` wrote");
   const std::vector<CsvLine> lines = csv_lines(contents_of_file(path), path);
   ENGRAM_CHECK(lines.size() > 1, path, ": has no trial; wanted a results.csv that `engram sweep report` wrote");
   const std::map<std::string, size_t> header = read_header(lines[0], path);

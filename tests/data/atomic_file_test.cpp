@@ -46,6 +46,28 @@ TEST(AtomicFile, DigestsAreXxh3OfAllBytes) {
   }
 }
 
+TEST(AtomicFile, TellsAFileFromADirectoryAndFromNothing) {
+  const test::TemporaryDirectory directory;
+  const std::string file = directory / "file";
+  test::write_file(file, "");
+  check_is_file(file, "a file");
+  check_is_file("/dev/null", "a file");
+  for (const std::string& path : {directory.path(), directory / "none", file + "/below"}) {
+    EXPECT_EQ(
+        error_of([&] { check_is_file(path, "a file"); }).find(path + ": is not there, or a directory; wanted a file"),
+        0u)
+        << path;
+  }
+}
+
+TEST(AtomicFile, FindsTheDirectoryThatIsThere) {
+  const test::TemporaryDirectory directory;
+  EXPECT_EQ(existing_directory(directory.path()), directory.path());
+  EXPECT_EQ(existing_directory(directory / "a/b/c"), directory.path());
+  EXPECT_EQ(existing_directory("/"), "/");
+  EXPECT_EQ(existing_directory("none/below"), std::filesystem::current_path().string());
+}
+
 TEST(AtomicFile, ErrorsNamePathAndReason) {
   const test::TemporaryDirectory directory;
   const std::string nowhere = directory / "none/file";
