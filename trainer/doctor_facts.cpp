@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
@@ -44,17 +45,6 @@ int64_t free_bytes(const std::string& directory) {
   std::error_code none;  // 0 where there is no such directory
   const fs::space_info space = fs::space(directory, none);
   return none ? 0 : static_cast<int64_t>(space.available);
-}
-
-std::vector<int> usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
 }
 
 // Whether a port's link is InfiniBand: the system lists cards of Ethernet that speak its protocol as well.
@@ -142,7 +132,8 @@ RankFacts look(Communicator& world, const std::string& directory) {
   facts.locked_bytes = limit_of(RLIMIT_MEMLOCK);
   facts.has_infiniband = has_infiniband();
   facts.shared_memory_bytes = free_bytes("/dev/shm");
-  facts.cores = usable_cores();
+  facts.cores =
+      usable_cores([](size_t num_bytes, cpu_set_t* set) { return sched_getaffinity(0, num_bytes, set) == 0; });
   facts.num_cards = num_cuda_devices();
   look_at_disk(world, directory, facts);
   facts.libraries = {mpi_version(), hdf5_version(), openblas_version()};
@@ -175,6 +166,23 @@ void probe_cards(Communicator& world, JobFacts& job) {
 }
 
 }  // namespace
+
+std::vector<int> usable_cores(const std::function<bool(size_t num_bytes, cpu_set_t* set)>& ask) {
+  constexpr int kMostCores = 1 << 20;
+  const auto release = [](cpu_set_t* set) { CPU_FREE(set); };
+  std::vector<int> cores;
+  for (int room = CPU_SETSIZE; room <= kMostCores; room *= 2) {
+    const std::unique_ptr<cpu_set_t, decltype(release)> set(CPU_ALLOC(static_cast<size_t>(room)));
+    const size_t num_bytes = CPU_ALLOC_SIZE(static_cast<size_t>(room));
+    CPU_ZERO_S(num_bytes, set.get());
+    if (!ask(num_bytes, set.get())) continue;
+    for (int core = 0; core < room; ++core) {
+      if (CPU_ISSET_S(static_cast<size_t>(core), num_bytes, set.get())) cores.push_back(core);
+    }
+    break;
+  }
+  return cores;
+}
 
 JobFacts gather_facts(Communicator& world, const DoctorCommand& command) {
   JobFacts job;

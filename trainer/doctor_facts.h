@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sched.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +45,10 @@ struct JobFacts {
   bool wants_cards = false;                 // says the configuration
   bool may_use_cards = true;                // the configuration does not say device: cpu
 };
+
+// The cores that `ask` names. Like sched_getaffinity() of this process, it refuses a set with room for fewer cores than
+// the system could have.
+std::vector<int> usable_cores(const std::function<bool(size_t num_bytes, cpu_set_t* set)>& ask);
 
 // Looks and measures, and leaves nothing behind. Collective. Throws ConfigError for the configuration alone.
 JobFacts gather_facts(Communicator& world, const DoctorCommand& command);

@@ -52,6 +52,19 @@ TEST(Doctor, HasNothingAgainstAGoodJob) {
   EXPECT_EQ(failures(job), std::vector<std::string>());
 }
 
+TEST(Doctor, SeesCoresBeyondAThousand) {
+  constexpr size_t kNumCores = 5000;  // of the system, which fills in no smaller set
+  int num_refused = 0;
+  const std::vector<int> cores = usable_cores([&](size_t num_bytes, cpu_set_t* set) {
+    if (num_bytes * 8 < kNumCores) return ++num_refused == 0;
+    for (const size_t core : {3, 1024, 4999}) CPU_SET_S(core, num_bytes, set);
+    return true;
+  });
+  EXPECT_EQ(cores, (std::vector<int>{3, 1024, 4999}));
+  EXPECT_EQ(num_refused, 3);
+  EXPECT_TRUE(usable_cores([](size_t, cpu_set_t*) { return false; }).empty());
+}
+
 TEST(Doctor, NamesLibrariesThatDoNotFit) {
   JobFacts job = good_job();
   job.ranks[0].libraries[0].found = "5.0.1";
