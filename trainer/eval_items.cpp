@@ -1,7 +1,6 @@
 #include "trainer/eval_items.h"
 
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -169,9 +168,8 @@ std::vector<EvalItem> read_documents(const EvalTask& task, const std::string& pa
 
 // The first sentence of each relation that ends with the object; relations without one are missing.
 std::map<std::string, std::string> read_sentences(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  ENGRAM_CHECK(file.good(), path, ": cannot be opened");
-  const Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  check_is_file(path, "a .json file with sentences for each relation; --root says where paths begin");
+  const Json json = Json::parse(contents_of_file(path), nullptr, /*allow_exceptions=*/false);
   ENGRAM_CHECK(json.is_object(), path, ": is no JSON object of relations");
   std::map<std::string, std::string> sentences;
   for (const auto& [relation, list] : json.items()) {
@@ -215,6 +213,7 @@ std::string path_below(const std::string& root, const std::string& path) {
 
 EvalItems read_eval_items(const EvalTask& task, const std::string& root, const BpeTokenizer& tokenizer) {
   const std::string path = path_below(root, task.file);
+  check_is_file(path, "the file of task \"" + task.name + "\"; --root says where paths begin");
   EvalItems result;
   switch (task.kind) {
     case EvalKind::kLoss:

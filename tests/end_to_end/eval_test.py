@@ -125,6 +125,10 @@ class Refusals(unittest.TestCase):
         for ranks in (0, 2):
             self.expect(65, r"facts\.jsonl:3: has no field \"subject\"", "facts.jsonl", bad, ranks)
 
+    def test_a_file_that_is_not_there_is_bad_data(self):
+        self.expect(65, r"nowhere\.txt: is not there, or a directory; wanted the file of task \"a\"", "tasks.yaml",
+                    "tasks:\n  - {name: a, file: nowhere.txt}\n")
+
 
 if __name__ == "__main__":
     unittest.main()

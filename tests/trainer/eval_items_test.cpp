@@ -125,6 +125,31 @@ TEST_F(EvalItemsTest, FactsUseTheFirstSentenceThatEndsWithTheObject) {
   expect_refused(task, facts, "t.json: is no JSON object of relations");
 }
 
+TEST_F(EvalItemsTest, FilesThatAreNotThereAreNoFailureOfTheDisk) {
+  const auto refusal = [&](const EvalTask& task) {
+    try {
+      read(task);
+    } catch (const IoError& error) {
+      ADD_FAILURE() << error.what();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const std::string wanted = ": is not there, or a directory; wanted ";
+  std::filesystem::create_directory(directory / "folder.txt");
+  for (const char* file : {"none.txt", "none.jsonl", "none.h5", "folder.txt"}) {
+    for (const EvalKind kind : {EvalKind::kLoss, EvalKind::kLastWord, EvalKind::kChoice}) {
+      EXPECT_EQ(refusal({.name = "n", .kind = kind, .file = file}).find(directory / file + wanted), 0u) << file;
+    }
+  }
+  test::write_file(directory / "f.jsonl", "");
+  for (const char* file : {"none.json", "folder.txt"}) {
+    const EvalTask facts{.name = "f", .kind = EvalKind::kCloze, .file = "f.jsonl", .templates = file};
+    EXPECT_EQ(refusal(facts).find(directory / file + wanted), 0u) << refusal(facts);
+  }
+}
+
 TEST_F(EvalItemsTest, DocumentsComeFromTextAndFromAStore) {
   const EvalTask text{.name = "t", .kind = EvalKind::kLoss, .file = "t.txt"};
   const EvalItems from_text = read(text, "First one.\n\nIts end.\n<|endoftext|>\nSecond, naïve.\n");
