@@ -61,7 +61,7 @@ void add_eval(CLI::App& app, Parsed& parsed) {
   CLI::Option* data =
       verb->add_option("--data", fields.data, "token store; default: the run's validation store")->type_name("STORE");
   verb->add_option("--samples", fields.samples, "sequences, or items of each task; 0 = all")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->type_name("N");
   verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
   CLI::Option* tasks = verb->add_option("--tasks", fields.tasks, "what to evaluate, see docs/evaluation.md")
@@ -90,7 +90,7 @@ void add_generate(CLI::App& app, Parsed& parsed) {
       ->type_name("CHECKPOINT");
   verb->add_option("--prompt", fields.prompt, "text to continue")->type_name("TEXT");
   verb->add_option("--tokens", fields.tokens, "tokens to generate, 100 unless told")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->type_name("N");
   verb->add_option("--temperature", fields.temperature, "0 = always the likeliest; 0.8 unless told")
       ->check(in_range(0.0, 100.0))
@@ -98,7 +98,7 @@ void add_generate(CLI::App& app, Parsed& parsed) {
   verb->add_option("--top-p", fields.top_p, "share of probability that is sampled from; 0.95 unless told")
       ->check(in_range(1e-6, 1.0))
       ->type_name("X");
-  verb->add_option("--seed", fields.seed, "seed of the sampling")->check(whole_number(0))->type_name("N");
+  verb->add_option("--seed", fields.seed, "seed of the sampling")->transform(whole_number(0))->type_name("N");
   verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
 }
 
@@ -132,14 +132,14 @@ void add_estimate(CLI::App& app, Parsed& parsed) {
   add_config(verb, parsed.estimate);
   verb->add_option("--ranks", parsed.estimate.ranks, "numbers of ranks; 1 unless told, 8, 16, .. 4096 with --network")
       ->delimiter(',')
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N,...");
   CLI::Option* network =
       verb->add_option("--network", parsed.estimate.network, "model the row exchange over ib400, ib200 or a YAML file")
           ->type_name("NAME");
   verb->add_option("--local-batch", parsed.estimate.local_batch,
                    "sequences of a rank's step, unless told train.global_batch over the ranks")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->needs(network)
       ->type_name("N");
 }
@@ -151,14 +151,14 @@ void add_sweep_run(CLI::App& group, Parsed& parsed) {
                              "engram sweep run configs/sweeps/laptop.yaml --jobs 2"});
   add_config(verb, fields);
   verb->add_option("--jobs", fields.jobs, "trials at once; default: GPUs, or cores on cpu, over ranks")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
   verb->add_option("--trial", fields.trials, "this trial alone; may be repeated")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->allow_extra_args(false)
       ->type_name("N");
   verb->add_option("--skip", fields.skip, "do not run this trial; may be repeated")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->allow_extra_args(false)
       ->type_name("N");
   verb->add_flag("--retry", fields.retry, "run failed and skipped trials once more");

@@ -19,7 +19,7 @@ void add_dump(CLI::App& group, BenchDumpCommand& fields, Command& chosen) {
   add_config(verb, fields);
   verb->add_option("--output", fields.output, "folder to write")->required()->type_name("DIR");
   verb->add_option("--samples", fields.samples, "samples; those of the whole run unless told")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
 }
 
@@ -37,13 +37,13 @@ void add_rows_options(CLI::App* verb, BenchRowsOptions& fields) {
       ->type_name("KEY=VALUE");
   verb->add_option("--device", fields.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}))->type_name("NAME");
   add_list("--tokens", fields.tokens, "tokens of a rank's step; 65536 unless told, 1024 on cpu")
-      ->check(whole_number(1));
+      ->transform(whole_number(1));
   verb->add_option("--rows", fields.rows, "rows of the table; unless told as many as fill 20 GiB, 16 MiB on cpu")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
-  add_list("--widths", fields.widths, "elements of a row; 128 unless told")->check(whole_number(1));
+  add_list("--widths", fields.widths, "elements of a row; 128 unless told")->transform(whole_number(1));
   add_list("--rows-per-token", fields.rows_per_token, "rows that a token asks for; 16 unless told")
-      ->check(whole_number(1));
+      ->transform(whole_number(1));
   add_list("--zipf", fields.zipf, "exponents of the rows' frequencies, 0 = uniform; 1 unless told")
       ->check(in_range(0.0, 10.0));
   verb->add_option("--values", fields.values, "type of rows on their way; bfloat16 unless told, float32 on cpu")
@@ -77,10 +77,10 @@ void add_bench(CLI::App& app, BenchCommands& bench, Command& chosen) {
       add_verb(*group, chosen, bench.step, {"step", "Rate of training steps against the matrix product's.", example});
   add_config(verb, bench.step);
   verb->add_option("--steps", bench.step.steps, "measured steps; 10 unless told, 20 on cuda")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
   verb->add_option("--warmup", bench.step.warmup, "steps before them; 2 unless told, 10 on cuda")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->type_name("N");
   verb->add_flag("--profile", bench.step.profile, "time of each op, in three more steps");
   verb->add_option("--json", bench.step.json, "file that gets a line of results")->type_name("FILE");

@@ -23,7 +23,7 @@ void add_export(CLI::App& group, CheckpointExportCommand& fields, Command& chose
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->type_name("DTYPE");
   verb->add_option("--shard-mib", fields.shard_mib, "largest file, 4096 MiB unless told")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
   verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json; default: the run's")->type_name("FILE");
 }

@@ -13,7 +13,7 @@ void add_text(CLI::App* verb, Fields& fields) {
   verb->add_option("--text-field", fields.text_field, "field of each JSONL line, \"text\" unless told")
       ->type_name("NAME");
   verb->add_option("--threads", fields.threads, "threads that encode; default: one per processor")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
 }
 
@@ -36,7 +36,7 @@ void add_build(CLI::App& group, DataBuildCommand& fields, Command& chosen, const
       ->needs(output)
       ->type_name("X");
   verb->add_option("--shuffle,--seed", fields.seed, "seed of the order of documents")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->type_name("SEED");
   verb->add_option_function<std::string>(
           "--on-error", [&fields](const std::string& policy) { fields.skip_bad = policy == "skip"; },
@@ -53,7 +53,7 @@ void add_inspect(CLI::App& group, DataInspectCommand& fields, Command& chosen) {
   CLI::Option* tokenizer =
       verb->add_option("--tokenizer", fields.tokenizer, "tokenizer.json it was made with")->type_name("FILE");
   verb->add_option("--show", fields.show, "print the text of the first N documents")
-      ->check(whole_number(0))
+      ->transform(whole_number(0))
       ->needs(tokenizer)
       ->type_name("N");
 }
@@ -70,7 +70,7 @@ void add_ngrams(CLI::App& group, DataNgramsCommand& fields, Command& chosen) {
                              "engram data ngrams configs/english_1m.yaml --tokens 5000000"});
   add_config(verb, fields);
   verb->add_option("--tokens", fields.tokens, "first tokens in the order of training; 1000000 unless told")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("N");
 }
 

@@ -56,13 +56,15 @@ inline CLI::Validator in_range(double low, double high) {
 }
 
 // Unlike CLI::PositiveNumber and CLI::NonNegativeNumber, says what it wants in few words, and refuses a number that
-// does not fit 64 bits.
+// does not fit 64 bits. For transform(): 010 becomes 10, or CLI11 would read eight.
 inline CLI::Validator whole_number(int64_t low) {
-  const auto problem = [low](const std::string& text) {
+  const auto problem = [low](std::string& text) {
     int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size() && value >= low) return std::string();
-    return fmt::format("\"{}\" is not a whole number of at least {}", text, low);
+    if (error != std::errc() || end != text.data() + text.size() || value < low)
+      return fmt::format("\"{}\" is not a whole number of at least {}", text, low);
+    text = fmt::to_string(value);
+    return std::string();
   };
   return CLI::Validator(problem, "");
 }

@@ -289,6 +289,12 @@ TEST(CommandLine, RefusesWhatIsMissingOrOutOfRange) {
   }
 }
 
+TEST(CommandLine, ReadsNumbersThatBeginWithZeroAsDecimal) {
+  EXPECT_EQ(parse<EvalCommand>({"eval", "r", "--samples", "010"}).samples, 10);
+  EXPECT_EQ(parse<EvalCommand>({"eval", "r", "--samples=09"}).samples, 9);
+  EXPECT_EQ(parse<EstimateCommand>({"estimate", "a.yaml", "--ranks", "08,0016"}).ranks, (std::vector<int64_t>{8, 16}));
+}
+
 TEST(CommandLine, SaysWhichNumbersItWanted) {
   EXPECT_EQ(refused({"eval", "r", "--samples", "-1"}),
             "engram eval: --samples: \"-1\" is not a whole number of at least 0; see `engram eval --help`");
