@@ -169,15 +169,16 @@ void export_checkpoint(const CheckpointReader& checkpoint, const RunConfig& conf
   const std::string control = unpublished_part(config.model.engram);
   ENGRAM_CHECK(control.empty(), checkpoint.path(), ": has model.engram.", control,
                "; released models and transformers know only that");
-  ENGRAM_CHECK(!fs::exists(options.output), options.output, ": exists already; wanted a new directory");
-  const std::string unfinished = options.output + ".unfinished";
+  const fs::path output = fs::path(options.output + "/.").lexically_normal().parent_path();  // no "/" at its end
+  ENGRAM_CHECK(!fs::exists(output), options.output, ": exists already; wanted a new directory");
+  const std::string unfinished = output.string() + ".unfinished";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
   const auto sources = make_sources(config.model, tokenizer.vocabulary, options.dtype);
   write_weights(checkpoint, sources, options.shard_bytes, unfinished);
   write_small_files(config, tokenizer, options.dtype, unfinished);
   sync_directory(unfinished);
-  fs::rename(unfinished, options.output);
+  fs::rename(unfinished, output);
 }
 
 }  // namespace engram

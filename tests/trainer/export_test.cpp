@@ -128,6 +128,14 @@ TEST_F(ExportTest, HashConstantsAreTheModels) {
   }
 }
 
+TEST_F(ExportTest, TakesADirectoryWithASlashBehindItsName) {
+  export_to(checkpoint, tokenizer, {.output = output + "/"});
+  EXPECT_TRUE(fs::exists(output + "/config.json"));
+  EXPECT_FALSE(fs::exists(output + "/.unfinished"));
+  EXPECT_NE(test::error_of([&] { export_to(checkpoint, tokenizer, {.output = output + "/"}); }).find("exists already"),
+            std::string::npos);
+}
+
 TEST_F(ExportTest, IsWrittenOnceAndWithTheRunsTokenizer) {
   fs::create_directory(output);
   std::string message = test::error_of([&] { export_to(checkpoint, tokenizer, {.output = output}); });
