@@ -33,14 +33,13 @@ class Pass {
   Pass(const TextSourceOptions& options, const OnDocument& document) : options_(options), document_(document) {}
 
   void read(const std::string& path) {
-    const auto format = format_of(path);
-    ENGRAM_CHECK(format, path, ": unknown kind of file; wanted .txt or .jsonl, or these with .gz, .xz or .zst");
+    const bool is_json = holds_json_lines(path);
     LineReader reader(path, options_.max_line_bytes);
     const int64_t num_before = report_.num_documents;
-    if (*format == TextFormat::kText)
-      read_text(path, reader);
-    else
+    if (is_json)
       read_json_lines(path, reader);
+    else
+      read_text(path, reader);
     report_.files.push_back(
         {.path = path, .digest = reader.file().digest(), .num_documents = report_.num_documents - num_before});
   }
@@ -137,6 +136,12 @@ std::vector<std::string> expand_inputs(const std::vector<std::string>& inputs) {
     std::sort(files.begin() + static_cast<std::ptrdiff_t>(num_before), files.end());
   }
   return files;
+}
+
+bool holds_json_lines(const std::string& path) {
+  const auto format = format_of(path);
+  ENGRAM_CHECK(format, path, ": unknown kind of file; wanted .txt or .jsonl, or these with .gz, .xz or .zst");
+  return *format == TextFormat::kJsonLines;
 }
 
 TextSourceReport for_each_document(const std::vector<std::string>& files, const TextSourceOptions& options,

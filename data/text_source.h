@@ -45,6 +45,10 @@ struct TextSourceReport {
 // Throws Error for a missing file, an unknown suffix, or a directory without such files.
 std::vector<std::string> expand_inputs(const std::vector<std::string>& inputs);
 
+// Whether a file holds JSON lines, or else text, by the ending of its name, that of a compression aside. Throws Error
+// for other endings.
+bool holds_json_lines(const std::string& path);
+
 // Calls document(text, place) for every document of the files, in order.
 //   .txt    documents lie between separator lines; a file without one is one document. Line breaks at a document's two
 //           ends are dropped.

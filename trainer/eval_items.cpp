@@ -137,7 +137,7 @@ std::vector<EvalItem> read_passages(const EvalTask& task, const std::string& pat
     ENGRAM_CHECK(space != std::string::npos, place, ": the passage has no space before its last word");
     items.push_back({.texts = {{text.substr(0, space), text.substr(space)}}});
   };
-  if (path.ends_with(".jsonl")) {
+  if (holds_json_lines(path)) {
     for_each_record(path, [&](const Record& record) { add(record.text(task.field), record.place); });
   } else {
     for_each_line(path, add);

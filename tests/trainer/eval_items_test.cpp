@@ -10,6 +10,11 @@ namespace {
 
 const std::string kTokenizer = std::string(ENGRAM_SOURCE_DIR) + "/data/tokenizers/english_8k/tokenizer.json";
 
+// {"text": "one two"}
+constexpr int kRecordInGzip[] = {31,  139, 8,  0,   0,  0,   0,   0,   2,  3,  171, 86, 42,  73,
+                                 173, 40,  81, 178, 82, 80,  202, 207, 75, 85, 40,  41, 207, 87,
+                                 170, 229, 2,  0,   17, 224, 20,  8,   20, 0,  0,   0};
+
 struct EvalItemsTest : ::testing::Test {
   EvalItems read(const EvalTask& task) { return read_eval_items(task, directory / "", tokenizer); }
   EvalItems read(const EvalTask& task, std::string_view text) {
@@ -104,6 +109,11 @@ TEST_F(EvalItemsTest, TheLastWordIsBehindTheLastSpace) {
   const EvalTask records{.name = "l", .kind = EvalKind::kLastWord, .file = "l.jsonl", .field = "body"};
   EXPECT_EQ(shown(read(records, R"({"body": "x\ny z"})").items[0].texts[0]), "x\ny| z");
   expect_refused(records, R"({"text": "x y"})", "l.jsonl:1: has no field \"body\"");
+  std::string compressed;
+  for (const int byte : kRecordInGzip) compressed += static_cast<char>(byte);
+  const EvalTask gzip{.name = "l", .kind = EvalKind::kLastWord, .file = "l.jsonl.gz"};
+  EXPECT_EQ(shown(read(gzip, compressed).items.at(0).texts[0]), "one| two");
+  expect_refused({.name = "l", .kind = EvalKind::kLastWord, .file = "l.json"}, "[\"one two\"]", "unknown kind of file");
 }
 
 TEST_F(EvalItemsTest, FactsUseTheFirstSentenceThatEndsWithTheObject) {
