@@ -13,6 +13,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kRow = "{:<20} {:>7} {:<15} {:>10}  {:<22} {:>10}\n";
 
+// Names of files are bytes of any kind.
+std::string dumped(const Json& json, int indent) {
+  return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
 std::string number(double value) { return fmt::format("{:#.4g}", value); }
 
 Json measures_json(const std::vector<EvalMeasure>& measures) {
@@ -70,7 +75,7 @@ std::string eval_json(const EvalSubject& subject, const std::vector<EvalResult>&
             {"precision", subject.precision},
             {"tasks", Json::array()}};
   for (const EvalResult& result : results) json["tasks"].push_back(result_json(result));
-  return json.dump(2) + "\n";
+  return dumped(json, 2);
 }
 
 std::string eval_item_lines(const std::vector<EvalResult>& results) {
@@ -87,7 +92,7 @@ std::string eval_item_lines(const std::vector<EvalResult>& results) {
         json["bytes"].push_back(text.num_bytes);
         json["worst_rank"].push_back(text.worst_rank);
       }
-      lines += json.dump() + "\n";
+      lines += dumped(json, -1);
     }
   }
   return lines;

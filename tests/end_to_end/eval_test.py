@@ -1,6 +1,7 @@
 """Evaluation on tasks through the command line: results, numbers of ranks, refusals."""
 import json
 import math
+import os
 import unittest
 
 import program
@@ -128,6 +129,14 @@ class Refusals(unittest.TestCase):
     def test_a_file_that_is_not_there_is_bad_data(self):
         self.expect(65, r"nowhere\.txt: is not there, or a directory; wanted the file of task \"a\"", "tasks.yaml",
                     "tasks:\n  - {name: a, file: nowhere.txt}\n")
+
+
+class Names(unittest.TestCase):
+    def test_a_run_whose_name_is_no_utf8_has_results(self):
+        run, results = os.fsencode(corpus.path) + b"/run\xe9", corpus.path / "named.json"
+        os.symlink(corpus.run_directory("base"), run)
+        program.run_well(["eval", os.fsdecode(run), *evaluate("--only", "choices", "--output", results)[2:]])
+        self.assertIn("run\ufffd/checkpoints", json.loads(results.read_text(encoding="utf-8"))["checkpoint"])
 
 
 if __name__ == "__main__":
