@@ -1,9 +1,13 @@
 #include "trainer/commands.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <numeric>
 
@@ -28,6 +32,8 @@
 
 namespace engram {
 namespace {
+
+namespace fs = std::filesystem;
 
 // The configuration of a checkpoint, for use on any number of ranks, on the CPU where there is no card, and, where
 // given, with another tokenizer file.
@@ -75,11 +81,26 @@ std::vector<EvalTask> chosen_tasks(const EvalCommand& command) {
   return chosen;
 }
 
+// Throws before anything is scored where the results could not be written after it.
+void check_outputs(const EvalCommand& command) {
+  if (!command.output.empty() && command.output == command.items)
+    throw ConfigError("--output and --items: both are " + command.output);
+  for (const std::string& path : {command.output, command.items}) {
+    if (path.empty()) continue;
+    ENGRAM_CHECK_AS(IoError, !fs::is_directory(path), path, ": is a directory; wanted a file to write");
+    const std::string folder = fs::absolute(path).parent_path();
+    ENGRAM_CHECK_AS(IoError, ::access(folder.c_str(), W_OK) == 0, path, ": cannot be written: ", std::strerror(errno));
+  }
+}
+
 void run_tasks(Communicator& world, const EvalCommand& command, RunConfig config, const std::string& checkpoint) {
   constexpr int64_t kTokensAtOnce = 4096;
   check_texts_stand_alone(config, checkpoint);
   const RunTokenizer tokenizer = load_tokenizer(config);
   const std::vector<EvalTask> tasks = chosen_tasks(command);
+  together(world, [&] {
+    if (world.rank() == 0) check_outputs(command);
+  });
   std::vector<EvalItems> items;  // of all tasks before the first is scored, so that a bad file is told at once
   for (const EvalTask& task : tasks) items.push_back(read_eval_items(task, command.root, tokenizer.tokenizer));
   config.train.micro_batch = std::max<int64_t>(1, kTokensAtOnce / config.data.seq_len);

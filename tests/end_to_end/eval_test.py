@@ -130,6 +130,18 @@ class Refusals(unittest.TestCase):
         self.expect(65, r"nowhere\.txt: is not there, or a directory; wanted the file of task \"a\"", "tasks.yaml",
                     "tasks:\n  - {name: a, file: nowhere.txt}\n")
 
+    def test_results_that_could_not_be_written_are_told_before_anything_is_scored(self):
+        nowhere = corpus.path / "nowhere" / "items.jsonl"
+        for arguments, code, what in (
+            (("--items", nowhere), 74, "items.jsonl: cannot be written: No such file or directory"),
+            (("--output", corpus.path), 74, "is a directory; wanted a file to write"),
+            (("--output", "same.json", "--items", "same.json"), 64, "--output and --items: both are same.json"),
+        ):
+            got, output = program.run(evaluate(*arguments))
+            self.assertEqual(got, code, output)
+            self.assertIn(what, output)
+            self.assertNotIn("measure", output)
+
 
 class Names(unittest.TestCase):
     def test_a_run_whose_name_is_no_utf8_has_results(self):
