@@ -57,6 +57,15 @@ void check_model(const CheckpointReader& checkpoint, const ModelConfig& model) {
   }
 }
 
+// The directory of a run as run.dir and run.name say it: "runs/a/", "." and ".." have a name too.
+fs::path run_directory(const std::string& output) {
+  const fs::path path = fs::path(output + "/.").lexically_normal().parent_path();
+  const bool has_name = path.has_filename() && path.filename() != "." && path.filename() != "..";
+  const fs::path named = has_name ? path : fs::weakly_canonical(output);
+  if (!named.has_filename()) throw ConfigError("--output " + output + ": has no name; wanted the directory of a run");
+  return named;
+}
+
 }  // namespace
 
 void run_checkpoint_inspect(const CheckpointInspectCommand& command) {
@@ -106,7 +115,7 @@ void run_checkpoint_export(const CheckpointExportCommand& command) {
 
 void run_checkpoint_import(Communicator& world, const CheckpointImportCommand& command) {
   RunConfig config = read_export_config(command.directory).run;
-  const fs::path run = fs::path(command.output + "/.").lexically_normal().parent_path();
+  const fs::path run = run_directory(command.output);
   config.run.dir = run.has_parent_path() ? run.parent_path().string() : ".";
   config.run.name = run.filename();
   config.train.global_batch = world.size();

@@ -24,6 +24,12 @@ def setUpModule():
     program.run_well(["checkpoint", "export", corpus.run_directory("source"), "--output", exported, "--shard-mib", 1])
 
 
+def run_in(directory, *arguments):
+    done = subprocess.run(program.command_line(arguments, 0), cwd=directory, env=program.ENVIRONMENT, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    return done.returncode, done.stdout
+
+
 def first_loss(name, *settings):
     output = program.run_well(corpus.train(name, "train.steps=1", *settings), 2)
     return corpus.metrics(name)[0]["loss"], output
@@ -95,6 +101,13 @@ class Export(unittest.TestCase):
         code, output = program.run(["checkpoint", "import", exported, "--output", imported])
         self.assertEqual(code, 65)
         self.assertIn("has a checkpoint already; wanted a new --output", output)
+
+    def test_becomes_a_run_that_has_a_name_in_its_own_directory(self):
+        run = corpus.path / "inside"
+        run.mkdir()
+        code, output = run_in(run, "checkpoint", "import", exported, "--output", ".")
+        self.assertEqual(code, 0, output)
+        program.run_well(["eval", run, "--data", corpus.path / "validation.h5"])
 
     def test_is_not_written_over(self):
         code, output = program.run(["checkpoint", "export", corpus.run_directory("source"), "--output", exported])
