@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -108,7 +109,7 @@ void run_checkpoint_export(const CheckpointExportCommand& command) {
   export_checkpoint(checkpoint, config, load_tokenizer(config),
                     {.output = command.output,
                      .dtype = command.bfloat16 ? DType::kBFloat16 : DType::kFloat32,
-                     .shard_bytes = command.shard_mib << 20});
+                     .shard_bytes = std::min(command.shard_mib, INT64_MAX >> 20) << 20});
   std::cout << command.output << ": the weights of step " << checkpoint.manifest().step << " for transformers\n"
             << "next: AutoModelForCausalLM.from_pretrained(\"" << command.output << "\", trust_remote_code=True)\n";
 }

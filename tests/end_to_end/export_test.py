@@ -109,6 +109,12 @@ class Export(unittest.TestCase):
         self.assertEqual(code, 0, output)
         program.run_well(["eval", run, "--data", corpus.path / "validation.h5"])
 
+    def test_is_one_file_where_the_largest_may_have_any_size(self):
+        output = corpus.path / "large"
+        export = ["checkpoint", "export", corpus.run_directory("source"), "--output", output]
+        program.run_well([*export, "--shard-mib", 2**43])
+        self.assertTrue((output / "model.safetensors").exists())
+
     def test_is_not_written_over(self):
         code, output = program.run(["checkpoint", "export", corpus.run_directory("source"), "--output", exported])
         self.assertEqual(code, 65)
