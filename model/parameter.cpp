@@ -37,17 +37,18 @@ uint32_t key_of(const std::string& name) {
 int64_t Parameter::numel() const { return product(shape); }
 
 void ParameterStore::check_new(const std::string& name) const {
-  for (const Parameter& parameter : parameters_) {
-    ENGRAM_CHECK(parameter.name != name, "two parameters named ", name);
-    ENGRAM_CHECK(key_of(parameter.name) != key_of(name), "parameters ", name, " and ", parameter.name,
-                 " would have the same initial values; rename one");
+  if (const auto same = parameter_of_key_.find(key_of(name)); same != parameter_of_key_.end()) {
+    const std::string& other = parameters_[same->second].name;
+    ENGRAM_CHECK(other != name, "two parameters named ", name);
+    ENGRAM_FAIL("parameters ", name, " and ", other, " would have the same initial values; rename one");
   }
-  for (const StateArray& state : states_) ENGRAM_CHECK(state.name != name, "two state arrays named ", name);
+  ENGRAM_CHECK(!state_names_.contains(name), "two state arrays named ", name);
 }
 
 Parameter& ParameterStore::add(std::string name, ParameterKind kind, std::vector<int64_t> shape, double init_deviation,
                                double init_mean) {
   check_new(name);
+  parameter_of_key_.emplace(key_of(name), parameters_.size());
   Parameter& parameter = parameters_.emplace_back();
   parameter.name = std::move(name);
   parameter.kind = kind;
@@ -61,6 +62,7 @@ StateArray& ParameterStore::add_state(std::string name, DType dtype, std::vector
   check_new(name);
   ENGRAM_CHECK(states_.empty() || states_.front().value.dtype == dtype, "state array ", name, ": got ", name_of(dtype),
                ", wanted ", name_of(states_.front().value.dtype), " like the others");
+  state_names_.insert(name);
   return states_.emplace_back(StateArray{.name = std::move(name), .value = Tensor(nullptr, dtype, shape)});
 }
 

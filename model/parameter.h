@@ -3,6 +3,8 @@
 #include <deque>
 #include <limits>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "kernels/core/buffer.h"
@@ -90,9 +92,11 @@ class ParameterStore {
   void allocate_states(Stream& stream);
 
   std::deque<Parameter> parameters_;
+  std::unordered_map<uint32_t, size_t> parameter_of_key_;  // by what keys its initial values
   std::vector<LayerStart> layers_;
   std::vector<ParameterBucket> buckets_;
   std::deque<StateArray> states_;
+  std::unordered_set<std::string> state_names_;
   DType dtype_;
   Buffer value_buffer_, grad_buffer_, state_buffer_;
   Tensor values_, grads_, state_values_;

@@ -65,6 +65,13 @@ TEST(ParameterStore, RefusesANameTwice) {
   store.add("weight", ParameterKind::kVector, {2}, 0.0);
   EXPECT_NE(test::error_of([&] { store.add_state("weight", DType::kInt64, {2}); }).find("two parameters named weight"),
             std::string::npos);
+  store.add_state("bias", DType::kInt64, {2});
+  EXPECT_NE(test::error_of([&] { store.add("bias", ParameterKind::kVector, {2}, 0.0); }).find("two state arrays named"),
+            std::string::npos);
+  store.add("costarring", ParameterKind::kVector, {2}, 0.0);  // FNV-1a of 32 bits gives both one key
+  EXPECT_NE(test::error_of([&] { store.add("liquid", ParameterKind::kVector, {2}, 0.0); }).find("rename one"),
+            std::string::npos);
+  EXPECT_EQ(store.parameters().size(), 2u);
 }
 
 }  // namespace
