@@ -6,11 +6,11 @@ namespace engram {
 namespace {
 
 Linear projection(ParameterStore& store, const std::string& name, int64_t out, int64_t in, double deviation) {
-  return Linear(store.add(name + ".weight", ParameterKind::kMatrix, {out, in}, deviation));
+  return Linear(store.add(name + ".weight", {out, in}, deviation));
 }
 
 Parameter* gain(ParameterStore& store, const std::string& name, const AttentionConfig& config) {
-  return config.qk_norm ? &store.add(name + ".weight", ParameterKind::kVector, {config.head_dim}, 0.0, 1.0) : nullptr;
+  return config.qk_norm ? &store.add(name + ".weight", {config.head_dim}, 0.0, 1.0) : nullptr;
 }
 
 // The same memory as [num_sequences, seq_len, num_heads, head_dim].

@@ -8,7 +8,7 @@ namespace engram {
 namespace {
 
 Connection connection(ParameterStore& store, const std::string& name, const ModelConfig& config) {
-  return {store.add(name + ".weight", ParameterKind::kVector, {config.hidden}, 0.0, 1.0), config.norm_eps};
+  return {store.add(name + ".weight", {config.hidden}, 0.0, 1.0), config.norm_eps};
 }
 
 std::optional<Engram> engram_at(ParameterStore& store, const std::string& name, const ModelConfig& config,

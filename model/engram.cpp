@@ -30,9 +30,9 @@ Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig
       table_(table_of(config.engram.layers, layer)),
       num_streams_(config.connections.streams),
       hidden_(config.hidden),
-      kv_(store.add(name + ".kv.weight", ParameterKind::kMatrix, {kv_width(), config_.memory_dim}, config.init_std)) {
+      kv_(store.add(name + ".kv.weight", {kv_width(), config_.memory_dim}, config.init_std)) {
   const auto add_gain = [&](const char* ending) -> Parameter& {
-    return store.add(name + ending, ParameterKind::kVector, {num_streams_, hidden_}, 0.0, 1.0);
+    return store.add(name + ending, {num_streams_, hidden_}, 0.0, 1.0);
   };
   if (config_.gated()) {
     Parameter& query_gain = add_gain(".query_norm.weight");
@@ -40,9 +40,8 @@ Engram::Engram(ParameterStore& store, const std::string& name, const ModelConfig
   }
   if (config_.conv) {
     Parameter& gain = add_gain(".conv_norm.weight");
-    conv_.emplace(ShortConv{.gain = gain,
-                            .weight = store.add(name + ".conv.weight", ParameterKind::kConv,
-                                                {num_streams_ * hidden_, kEngramConvTaps}, 0.0)});
+    conv_.emplace(ShortConv{
+        .gain = gain, .weight = store.add(name + ".conv.weight", {num_streams_ * hidden_, kEngramConvTaps}, 0.0)});
   }
 }
 

@@ -6,10 +6,8 @@ namespace engram {
 
 FeedForward::FeedForward(ParameterStore& store, const std::string& name, const FeedForwardShape& shape)
     : width_(shape.width),
-      gate_up_(
-          store.add(name + ".gate_up.weight", ParameterKind::kMatrix, {2 * shape.width, shape.hidden}, shape.init_std)),
-      down_(store.add(name + ".down.weight", ParameterKind::kMatrix, {shape.hidden, shape.width},
-                      shape.residual_init_std)) {}
+      gate_up_(store.add(name + ".gate_up.weight", {2 * shape.width, shape.hidden}, shape.init_std)),
+      down_(store.add(name + ".down.weight", {shape.hidden, shape.width}, shape.residual_init_std)) {}
 
 Tensor FeedForward::forward(Context& ctx, const Tensor& x, Saved& saved) const {
   saved.gate_up = gate_up_.forward(ctx, x, saved.in);

@@ -27,14 +27,11 @@ std::vector<std::unique_ptr<Block>> make_blocks(ParameterStore& store, const Mod
 LanguageModel::LanguageModel(ParameterStore& store, const ModelConfig& config, const LanguageModelOptions& options)
     : config_(config),
       options_(options),
-      embedding_(store.add("embedding.weight", ParameterKind::kEmbedding, {config.vocab_size, config.hidden},
-                           config.init_std)),
+      embedding_(store.add("embedding.weight", {config.vocab_size, config.hidden}, config.init_std)),
       blocks_(make_blocks(store, config, options)),
-      final_norm_(store.add("final_norm.weight", ParameterKind::kVector, {config.hidden}, 0.0, 1.0), config.norm_eps),
-      head_(config.tie_embeddings
-                ? embedding_
-                : store.add("head.weight", ParameterKind::kHead, {config.vocab_size, config.hidden}, config.init_std)) {
-}
+      final_norm_(store.add("final_norm.weight", {config.hidden}, 0.0, 1.0), config.norm_eps),
+      head_(config.tie_embeddings ? embedding_
+                                  : store.add("head.weight", {config.vocab_size, config.hidden}, config.init_std)) {}
 
 Tensor LanguageModel::forward(Context& ctx, const MicroBatch& batch, Saved& saved) const {
   const DType dtype = embedding_.value.dtype;

@@ -22,7 +22,7 @@ std::optional<FeedForward> shared_experts(ParameterStore& store, const std::stri
 Parameter& expert_matrix(ParameterStore& store, const std::string& name, const ExpertShard& shard,
                          std::pair<int64_t, int64_t> shape, double deviation) {
   const auto [out, in] = shape;
-  Parameter& parameter = store.add(name, ParameterKind::kExpertMatrix, {shard.count(), out, in}, deviation);
+  Parameter& parameter = store.add(name, {shard.count(), out, in}, deviation);
   parameter.first = shard.first() * out * in;
   return parameter;
 }
@@ -37,8 +37,7 @@ Moe::Moe(ParameterStore& store, const std::string& name, const ModelConfig& conf
     : config_(config.moe),
       mixture_(mixture),
       shard_{.num_experts = config.moe.num_experts, .num_ranks = placement.num_ranks, .rank = placement.rank},
-      router_(store.add(name + ".router.weight", ParameterKind::kRouter, {config.moe.num_experts, config.hidden},
-                        config.init_std)),
+      router_(store.add(name + ".router.weight", {config.moe.num_experts, config.hidden}, config.init_std)),
       gate_up_(expert_matrix(placement.store ? *placement.store : store, name + ".experts.gate_up.weight", shard_,
                              {2 * config.moe.expert_hidden, config.hidden}, config.init_std)),
       down_(expert_matrix(placement.store ? *placement.store : store, name + ".experts.down.weight", shard_,

@@ -45,13 +45,11 @@ void ParameterStore::check_new(const std::string& name) const {
   ENGRAM_CHECK(!state_names_.contains(name), "two state arrays named ", name);
 }
 
-Parameter& ParameterStore::add(std::string name, ParameterKind kind, std::vector<int64_t> shape, double init_deviation,
-                               double init_mean) {
+Parameter& ParameterStore::add(std::string name, std::vector<int64_t> shape, double init_deviation, double init_mean) {
   check_new(name);
   parameter_of_key_.emplace(key_of(name), parameters_.size());
   Parameter& parameter = parameters_.emplace_back();
   parameter.name = std::move(name);
-  parameter.kind = kind;
   parameter.shape = std::move(shape);
   parameter.init_deviation = init_deviation;
   parameter.init_mean = init_mean;

@@ -12,13 +12,9 @@
 
 namespace engram {
 
-// Chooses optimizer and sharding.
-enum class ParameterKind : uint8_t { kMatrix, kVector, kExpertMatrix, kEmbedding, kHead, kRouter, kConv };
-
 // A dense trainable tensor. Its value and gradient lie in the flat vectors of its ParameterStore.
 struct Parameter {
   std::string name;
-  ParameterKind kind = ParameterKind::kMatrix;
   std::vector<int64_t> shape;
   int64_t first = 0;  // where its elements begin in the whole parameter: not 0 for a rank's share of the experts
   double init_deviation = 0.0;
@@ -57,8 +53,7 @@ class ParameterStore {
   explicit ParameterStore(DType dtype) : dtype_(dtype) {}
 
   // Registers a parameter; the reference stays valid. Throws Error where the name is taken.
-  Parameter& add(std::string name, ParameterKind kind, std::vector<int64_t> shape, double init_deviation,
-                 double init_mean = 0.0);
+  Parameter& add(std::string name, std::vector<int64_t> shape, double init_deviation, double init_mean = 0.0);
   // Registers a state array of zeros; `value` of the reference is set by allocate(). All state arrays have one dtype.
   StateArray& add_state(std::string name, DType dtype, std::vector<int64_t> shape);
 

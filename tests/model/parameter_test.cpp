@@ -7,9 +7,9 @@ namespace {
 
 struct Store {
   explicit Store(bool with_more) : store(DType::kFloat32) {
-    if (with_more) store.add("first", ParameterKind::kMatrix, {3, 5}, 1.0);
-    shared = &store.add("shared", ParameterKind::kMatrix, {4, 7}, 0.5);
-    if (with_more) store.add("last", ParameterKind::kVector, {2}, 0.0, 1.0);
+    if (with_more) store.add("first", {3, 5}, 1.0);
+    shared = &store.add("shared", {4, 7}, 0.5);
+    if (with_more) store.add("last", {2}, 0.0, 1.0);
     store.allocate(stream, 1);
     store.initialize(stream, 9);
   }
@@ -27,7 +27,7 @@ TEST(ParameterStore, InitialValuesDependOnTheNameAndNotOnTheNeighbours) {
 
 TEST(ParameterStore, BucketsAreWholeLayersOfAtLeastSoManyElements) {
   ParameterStore store(DType::kFloat32);
-  const auto add = [&](const char* name, int64_t numel) { store.add(name, ParameterKind::kVector, {numel}, 1.0); };
+  const auto add = [&](const char* name, int64_t numel) { store.add(name, {numel}, 1.0); };
   add("embedding", 30);
   for (const char* name : {"layer 0", "layer 1", "layer 2", "layer 3"}) {
     store.begin_layer(name[6] - '0');
@@ -62,15 +62,13 @@ TEST(ParameterStore, BucketsAreWholeLayersOfAtLeastSoManyElements) {
 
 TEST(ParameterStore, RefusesANameTwice) {
   ParameterStore store(DType::kFloat32);
-  store.add("weight", ParameterKind::kVector, {2}, 0.0);
+  store.add("weight", {2}, 0.0);
   EXPECT_NE(test::error_of([&] { store.add_state("weight", DType::kInt64, {2}); }).find("two parameters named weight"),
             std::string::npos);
   store.add_state("bias", DType::kInt64, {2});
-  EXPECT_NE(test::error_of([&] { store.add("bias", ParameterKind::kVector, {2}, 0.0); }).find("two state arrays named"),
-            std::string::npos);
-  store.add("costarring", ParameterKind::kVector, {2}, 0.0);  // FNV-1a of 32 bits gives both one key
-  EXPECT_NE(test::error_of([&] { store.add("liquid", ParameterKind::kVector, {2}, 0.0); }).find("rename one"),
-            std::string::npos);
+  EXPECT_NE(test::error_of([&] { store.add("bias", {2}, 0.0); }).find("two state arrays named"), std::string::npos);
+  store.add("costarring", {2}, 0.0);  // FNV-1a of 32 bits gives both one key
+  EXPECT_NE(test::error_of([&] { store.add("liquid", {2}, 0.0); }).find("rename one"), std::string::npos);
   EXPECT_EQ(store.parameters().size(), 2u);
 }
 
