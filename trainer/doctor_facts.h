@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>

@@ -37,7 +37,7 @@ constexpr const char* kRewinds =
     " rewinds in a row met another spike before a new checkpoint; look at the data and the learning rate";
 
 constexpr int64_t kMostRewinds = 3;
-constexpr int64_t kMostNgramTokens = 65536;  // of a step's batch, counted in less than a second
+constexpr int64_t kMostNgramTokens = 16384;  // of a step's batch, so that nobody waits for long
 constexpr double kPausesOfASave = 15;        // all of them, over the first
 
 // A spike after which a run begins again at its newest checkpoint, past the batch that it came from.
