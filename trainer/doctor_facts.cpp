@@ -167,7 +167,7 @@ void probe_cards(Communicator& world, JobFacts& job) {
 
 }  // namespace
 
-std::vector<int> usable_cores(const std::function<bool(size_t num_bytes, cpu_set_t* set)>& ask) {
+std::vector<int> usable_cores(bool (*ask)(size_t num_bytes, cpu_set_t* set)) {
   constexpr int kMostCores = 1 << 20;
   const auto release = [](cpu_set_t* set) { CPU_FREE(set); };
   std::vector<int> cores;

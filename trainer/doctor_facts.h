@@ -2,7 +2,6 @@
 
 #include <sched.h>
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,7 +48,7 @@ struct JobFacts {
 
 // The cores that `ask` names. Like sched_getaffinity() of this process, it refuses a set with room for fewer cores than
 // the system could have.
-std::vector<int> usable_cores(const std::function<bool(size_t num_bytes, cpu_set_t* set)>& ask);
+std::vector<int> usable_cores(bool (*ask)(size_t num_bytes, cpu_set_t* set));
 
 // Looks and measures, and leaves nothing behind. Collective. Throws ConfigError for the configuration alone.
 JobFacts gather_facts(Communicator& world, const DoctorCommand& command);

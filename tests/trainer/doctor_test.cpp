@@ -54,8 +54,8 @@ TEST(Doctor, HasNothingAgainstAGoodJob) {
 
 TEST(Doctor, SeesCoresBeyondAThousand) {
   constexpr size_t kNumCores = 5000;  // of the system, which fills in no smaller set
-  int num_refused = 0;
-  const std::vector<int> cores = usable_cores([&](size_t num_bytes, cpu_set_t* set) {
+  static int num_refused = 0;
+  const std::vector<int> cores = usable_cores([](size_t num_bytes, cpu_set_t* set) {
     if (num_bytes * 8 < kNumCores) return ++num_refused == 0;
     for (const size_t core : {3, 1024, 4999}) CPU_SET_S(core, num_bytes, set);
     return true;
