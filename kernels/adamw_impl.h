@@ -65,20 +65,18 @@ ENGRAM_HOST_DEVICE inline uint64_t rounding_bits(uint64_t t, float grad, bfloat1
 
 template <class T, class M>
 ENGRAM_HOST_DEVICE void update_element(const AdamWFactors<T>& a, T grad, T& weight, M& m, M& v) {
-  constexpr bool kIsRounded = !std::is_same_v<T, M>;
   const T g = a.grad_scale * grad;
-  T new_m, new_v;
-  if constexpr (kIsRounded) {
-    new_m = a.beta1 * float(m) + a.one_minus_beta1 * g;
-    new_v = a.beta2 * float(v) + a.one_minus_beta2 * (g * g);
-    const uint64_t random = rounding_bits(a.t, float(grad), m, v);
-    m = round_stochastically(float(new_m), static_cast<uint16_t>(random));
-    v = round_stochastically(float(new_v), static_cast<uint16_t>(random >> 16));
-  } else {
-    m = new_m = a.beta1 * m + a.one_minus_beta1 * g;
-    v = new_v = a.beta2 * v + a.one_minus_beta2 * (g * g);
-  }
+  const T new_m = a.beta1 * static_cast<Accumulator<M>>(m) + a.one_minus_beta1 * g;
+  const T new_v = a.beta2 * static_cast<Accumulator<M>>(v) + a.one_minus_beta2 * (g * g);
   weight -= a.decay * weight + a.step_size * new_m / (sqrt(a.correction_v * new_v) + a.eps);
+  if constexpr (std::is_same_v<T, M>) {
+    m = new_m;
+    v = new_v;
+  } else {
+    const uint64_t random = rounding_bits(a.t, static_cast<float>(grad), m, v);
+    m = round_stochastically(static_cast<float>(new_m), static_cast<uint16_t>(random));
+    v = round_stochastically(static_cast<float>(new_v), static_cast<uint16_t>(random >> 16));
+  }
 }
 
 template <class T, class M>
