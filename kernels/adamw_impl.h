@@ -68,7 +68,7 @@ ENGRAM_HOST_DEVICE void update_element(const AdamWFactors<T>& a, T grad, T& weig
   const T g = a.grad_scale * grad;
   const T new_m = a.beta1 * static_cast<Accumulator<M>>(m) + a.one_minus_beta1 * g;
   const T new_v = a.beta2 * static_cast<Accumulator<M>>(v) + a.one_minus_beta2 * (g * g);
-  weight -= a.decay * weight + a.step_size * new_m / (sqrt(a.correction_v * new_v) + a.eps);
+  weight -= a.decay * weight + a.step_size * new_m / (std::sqrt(a.correction_v * new_v) + a.eps);
   if constexpr (std::is_same_v<T, M>) {
     m = new_m;
     v = new_v;
