@@ -126,6 +126,11 @@ void check_is_file(const std::string& path, const std::string& wanted) {
   ENGRAM_CHECK(exists(status) && !is_directory(status), path, ": is not there, or a directory; wanted ", wanted);
 }
 
+std::string directory_path(const std::string& directory) {
+  const std::filesystem::path path = std::filesystem::path(directory).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
 std::string existing_directory(const std::string& directory) {
   std::filesystem::path path = std::filesystem::absolute(directory);
   std::error_code none;  // what may not be looked at is there: whoever goes on to use it tells

@@ -47,6 +47,9 @@ std::string contents_of_file(const std::string& path);
 // look at it gets the system's error.
 void check_is_file(const std::string& path, const std::string& wanted);
 
+// The path with its "." and ".." worked out and without "/" at its end: of "a/./b/" it is "a/b".
+std::string directory_path(const std::string& directory);
+
 // The directory, or the nearest above it that is there: it would be made in that.
 std::string existing_directory(const std::string& directory);
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "data/atomic_file.h"
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_diff.h"
 #include "trainer/compute.h"
@@ -60,7 +61,7 @@ void check_model(const CheckpointReader& checkpoint, const ModelConfig& model) {
 
 // The directory of a run as run.dir and run.name say it: "runs/a/", "." and ".." have a name too.
 fs::path run_directory(const std::string& output) {
-  const fs::path path = fs::path(output + "/.").lexically_normal().parent_path();
+  const fs::path path = directory_path(output);
   const bool has_name = path.has_filename() && path.filename() != "." && path.filename() != "..";
   const fs::path named = has_name ? path : fs::weakly_canonical(output);
   if (!named.has_filename()) throw ConfigError("--output " + output + ": has no name; wanted the directory of a run");

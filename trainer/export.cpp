@@ -169,9 +169,9 @@ void export_checkpoint(const CheckpointReader& checkpoint, const RunConfig& conf
   const std::string control = unpublished_part(config.model.engram);
   ENGRAM_CHECK(control.empty(), checkpoint.path(), ": has model.engram.", control,
                "; released models and transformers know only that");
-  const fs::path output = fs::path(options.output + "/.").lexically_normal().parent_path();  // no "/" at its end
+  const std::string output = directory_path(options.output);
   ENGRAM_CHECK(!fs::exists(output), options.output, ": exists already; wanted a new directory");
-  const std::string unfinished = output.string() + ".unfinished";
+  const std::string unfinished = output + ".unfinished";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
   const auto sources = make_sources(config.model, tokenizer.vocabulary, options.dtype);

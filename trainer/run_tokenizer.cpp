@@ -19,7 +19,7 @@ void keep_tokenizer(const RunConfig& config, const std::string& digest) {
 }
 
 std::string tokenizer_of(const std::string& checkpoint, const RunConfig& config) {
-  const fs::path path = fs::path(checkpoint + "/.").lexically_normal().parent_path();
+  const fs::path path = directory_path(fs::absolute(checkpoint));
   const std::string copy = path.parent_path().parent_path() / kTokenizerName;
   const std::string digest = read_manifest(checkpoint).identity.tokenizer_digest;
   for (const std::string& file : {config.data.tokenizer, copy}) {

@@ -60,6 +60,22 @@ TEST(AtomicFile, TellsAFileFromADirectoryAndFromNothing) {
   }
 }
 
+TEST(AtomicFile, WorksOutThePathOfADirectory) {
+  for (const auto& [given, wanted] : std::vector<std::pair<const char*, const char*>>{{"a/b", "a/b"},
+                                                                                      {"a/./b//", "a/b"},
+                                                                                      {"a/../b/.", "b"},
+                                                                                      {"../", ".."},
+                                                                                      {"..", ".."},
+                                                                                      {"a/..", "."},
+                                                                                      {"./", "."},
+                                                                                      {".", "."},
+                                                                                      {"", ""},
+                                                                                      {"/", "/"},
+                                                                                      {"/a/", "/a"}}) {
+    EXPECT_EQ(directory_path(given), wanted) << given;
+  }
+}
+
 TEST(AtomicFile, FindsTheDirectoryThatIsThere) {
   const test::TemporaryDirectory directory;
   EXPECT_EQ(existing_directory(directory.path()), directory.path());
