@@ -76,6 +76,8 @@ std::vector<EvalTask> chosen_tasks(const EvalCommand& command) {
                                     suggestion_text(nearest_names(name, names)),
                                     joined(std::vector<std::string_view>(names.begin(), names.end()))));
     }
+    if (std::count(command.only.begin(), command.only.end(), name) > 1)
+      throw ConfigError(fmt::format("--only {}: is given twice; wanted each task once", name));
     chosen.push_back(all[static_cast<size_t>(found - names.begin())]);
   }
   return chosen;

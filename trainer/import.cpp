@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -63,6 +64,9 @@ void read_elements(Replica& r, ExportReader& source, const std::string& name, in
   for (int64_t begin = 0; begin < flat.numel(); begin += kElementsAtOnce) {
     values.resize(static_cast<size_t>(std::min(kElementsAtOnce, flat.numel() - begin)));
     source.read(name, first + begin, values);
+    const auto bad = std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+    ENGRAM_CHECK(bad == values.end(), name, ": element ", first + begin + (bad - values.begin()), " of the export is ",
+                 *bad, "; wanted finite weights");
     copy(r.stream, Tensor(values.data(), DType::kFloat32, {std::ssize(values)}), flat.rows(begin, std::ssize(values)));
     synchronize(r.stream);
   }

@@ -104,6 +104,11 @@ class Choosing(unittest.TestCase):
         self.assertEqual(code, 64, output)
         self.assertRegex(output, r'--only choice: .* no task of that name; did you mean "choices"\? \(known: text, ')
 
+    def test_a_task_named_twice_is_refused(self):
+        code, output = program.run(evaluate("--only", "choices", "--only", "choices"))
+        self.assertEqual(code, 64, output)
+        self.assertIn("--only choices: is given twice", output)
+
 
 class Refusals(unittest.TestCase):
     def expect(self, code, pattern, file, text, ranks=0):
