@@ -9,6 +9,7 @@
 #include "kernels/core/device.h"
 #include "kernels/random_fill.h"
 #include "parallel/memory_table.h"
+#include "trainer/bench_record.h"
 #include "trainer/bench_rows.h"
 #include "trainer/compute.h"
 #include "trainer/progress.h"
@@ -135,6 +136,7 @@ std::vector<RowStage> ExchangePath::measure() {
 void run_bench_exchange(Communicator& world, const BenchRowsOptions& options) {
   ENGRAM_CHECK(world.size() >= 2, "bench exchange: 1 rank; wanted at least 2, by mpirun");
   const RunConfig config = row_config(options);
+  open_records(world, options.json);
   const RowSource source(options, config);
   const std::unique_ptr<Communicator> cards = make_cards(config, world);
   Communicator& group = cards ? *cards : world;

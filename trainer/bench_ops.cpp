@@ -141,6 +141,7 @@ RowSegments OpInputs::in_segments(int64_t num_values, int64_t num_rows) {
 void run_bench_ops(Communicator& world, const BenchOpsCommand& command) {
   ENGRAM_CHECK(world.size() == 1, "bench ops: ", world.size(), " ranks; wanted 1");
   const RunConfig config = load_config(command.config, command.sets);
+  open_records(world, command.json);
   const bool on_cuda = config.device == DeviceChoice::kCuda;
   const DType dtype = on_cuda ? DType::kBFloat16 : DType::kFloat32;
   Stream stream = make_stream(on_cuda ? Device::kCuda : Device::kCpu);

@@ -32,6 +32,12 @@ void add_rates(nlohmann::ordered_json& record, const MachineRates& rates) {
   record["copy_bytes_per_second"] = rates.copy_bytes;
 }
 
+void open_records(Communicator& world, const std::string& path) {
+  together(world, [&] {
+    if (world.rank() == 0 && !path.empty()) AppendFile{path};
+  });
+}
+
 void append_record(const std::string& path, const nlohmann::ordered_json& record) {
   if (path.empty()) return;
   AppendFile file(path);

@@ -197,6 +197,7 @@ void run_bench_step(Communicator& world, const BenchStepCommand& command) {
   const RunConfig config = load_config(command.config, command.sets);
   check_computable(config);
   check_world(config, world.size());
+  open_records(world, command.json);
   const BenchBatches source(config);
   RunConfig unsaved = config;
   unsaved.checkpoint.asynchronous = false;  // no save, no copy for it

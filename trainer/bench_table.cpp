@@ -14,6 +14,7 @@
 #include "kernels/update_control.h"
 #include "parallel/memory_table.h"
 #include "parallel/self_communicator.h"
+#include "trainer/bench_record.h"
 #include "trainer/bench_rows.h"
 #include "trainer/compute.h"
 #include "trainer/progress.h"
@@ -172,6 +173,7 @@ void run_bench_table(Communicator& world, const BenchTableCommand& command) {
   const BenchRowsOptions& options = command.options;
   ENGRAM_CHECK(world.size() == 1, "bench table: ", world.size(), " ranks; wanted 1, see bench exchange");
   const RunConfig config = row_config(options);
+  open_records(world, options.json);
   const RowSource source(options, config);
   make_cards(config, world);  // throws where there is none
   Stream stream = make_compute_stream(config, world);

@@ -172,6 +172,18 @@ class Disk(unittest.TestCase):
                 self.assertEqual(code, IO_ERROR, output)
                 self.assertRegex(output, "(compressed_ids.bin|/dev/full): cannot be written")
 
+    def test_a_benchmark_opens_its_file_first(self):
+        rows = ["--rows=64", "--tokens=8", "--widths=8", "--rows-per-token=2", "--device=cpu"]
+        step = corpus.train("unwritten", "data.train=[]", "data.validation=\"\"", "train.eval_every=0")[1:]
+        missing = str(corpus.path / "none" / "results.jsonl")
+        for ranks, command in ((0, ["table", *rows]), (2, ["exchange", *rows]), (0, ["ops", *step]),
+                               (2, ["step", *step])):  # fmt: skip
+            with self.subTest(command=command[0]):
+                code, output = program.run(["bench", *command, "--json", missing], ranks)
+                self.assertEqual(code, IO_ERROR, output)
+                self.assertIn(f"{missing}: cannot be opened for writing: No such file or directory", output)
+                self.assertNotIn("median", output)
+
     def test_a_torn_line_of_a_journal_that_cannot_be_read_is_not_written_behind(self):
         small = sweep.Sweep(corpus, "torn")
         program.run_well(small.command("run", "--slurm"))
